@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import io
+import os
+import socket
+import sys
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
+
+from txsmtpd.handlers.base import HandlerError
+from txsmtpd.service import CannotStart, Listener, SMTPService
+
+
+class FakeReactor:
+    """
+    Notes whether it was stopped.
+    """
+
+    stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class FakeFactory(ServerFactory):
+    """
+    A factory that drains when the test says so.
+    """
+
+    protocol = Protocol
+    noisy = False
+
+    def __init__(self) -> None:
+        self.drained: Deferred[None] | None = None
+        self.drains = 0
+
+    def drain(self) -> Deferred[None]:
+        self.drains += 1
+        self.drained = Deferred()
+        return self.drained
+
+
+@implementer(IListeningPort)
+class FakePort:
+    def __init__(self, address: Any, stopping: Any = None) -> None:
+        self.address = address
+        self.stopping = stopping
+        self.stopped = False
+
+    def startListening(self) -> None:
+        """
+        Never called.
+        """
+
+    def stopListening(self) -> Any:
+        self.stopped = True
+        return self.stopping
+
+    def getHost(self) -> Any:
+        return self.address
+
+
+@implementer(IStreamServerEndpoint)
+class FakeEndpoint:
+    """
+    An endpoint that gives what the test wants.
+    """
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+        self.listened = 0
+
+    def listen(self, protocolFactory: Any) -> Any:
+        self.listened += 1
+        if isinstance(self.result, Exception):
+            return fail(self.result)
+        return self.result if isinstance(self.result, Deferred) else succeed(self.result)
+
+
+PORT = IPv4Address("TCP", "127.0.0.1", 2525)
+IN_USE = CannotListenError("127.0.0.1", 2525, OSError(98, "Address already in use"))
+
+
+class Wary:
+    """
+    A handler that prepares itself, or cannot.
+    """
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.prepared = 0
+        self.error = error
+
+    def prepare(self) -> None:
+        self.prepared += 1
+        if self.error is not None:
+            raise self.error
+
+
+class ServiceCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = FakeReactor()
+        self.factory = FakeFactory()
+        self.stderr = io.StringIO()
+        self.patch(sys, "__stderr__", self.stderr)
+        self.events = EventLoggingObserver()
+        globalLogPublisher.addObserver(self.events)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events)
+
+    def service(self, *endpoints: Any, handlers: Any = (), factory: Any = None) -> SMTPService:
+        factory = factory or self.factory
+        listeners = [Listener(each, factory, f"port {n}") for n, each in enumerate(endpoints, 25)]
+        reactor: Any = self.reactor
+        return SMTPService(reactor, listeners, handlers)
+
+    def logged(self) -> list[str]:
+        return [
+            event["log_format"].format(**event)
+            for event in self.events
+            if event["log_namespace"] == "txsmtpd.service.SMTPService"
+        ]
+
+    def assertEnds(self, start: Any, sentence: str) -> None:
+        """
+        Check that the process would end with status 1 and one sentence.
+        """
+        end = self.assertRaises(SystemExit, start)
+        self.assertEqual(end.code, 1)
+        self.assertEqual(str(end), sentence)
+        self.assertEqual(self.stderr.getvalue(), f"twistd smtpd: {sentence}\n")
+        self.assertEqual(self.logged()[-1:], [sentence])
+
+
+class StartTests(ServiceCase):
+    def test_with_privileges(self) -> None:
+        """
+        twistd asks twice: the ports are opened the first time, the handlers prepared the second.
+        """
+        endpoint, handler = FakeEndpoint(FakePort(PORT)), Wary()
+        service = self.service(endpoint, handlers=[handler, object()])
+        service.privilegedStartService()
+        self.assertEqual((endpoint.listened, handler.prepared), (1, 0))
+        service.startService()
+        self.assertEqual((endpoint.listened, handler.prepared), (1, 1))
+        self.assertTrue(service.running)
+
+    def test_without_privileges(self) -> None:
+        endpoint, handler = FakeEndpoint(FakePort(PORT)), Wary()
+        self.service(endpoint, handlers=[handler]).startService()
+        self.assertEqual((endpoint.listened, handler.prepared), (1, 1))
+
+    def test_log(self) -> None:
+        for address, shown in (
+            (PORT, "127.0.0.1:2525"),
+            (IPv6Address("TCP", "::1", 25), "[::1]:25"),
+            (UNIXAddress("/run/smtp.sock"), "unix:/run/smtp.sock"),
+            (UNIXAddress(None), "UNIXAddress(None)"),
+        ):
+            self.service(FakeEndpoint(FakePort(address))).privilegedStartService()
+            self.assertEqual(self.logged()[-1:], [f"listening on {shown}"])
+
+    def test_port_in_use(self) -> None:
+        first = FakePort(PORT)
+        service = self.service(FakeEndpoint(first), FakeEndpoint(IN_USE), FakeEndpoint(first))
+        self.assertEnds(
+            service.privilegedStartService, "cannot listen on port 26: Address already in use"
+        )
+
+    def test_without_reason(self) -> None:
+        for error, reason in (
+            (RuntimeError("no\nluck"), "no luck"),
+            (RuntimeError(), "RuntimeError"),
+            (OSError("no such thing"), "no such thing"),
+        ):
+            self.stderr.truncate(0)
+            self.stderr.seek(0)
+            service = self.service(FakeEndpoint(error))
+            self.assertEnds(service.privilegedStartService, f"cannot listen on port 25: {reason}")
+
+    def test_handler_cannot(self) -> None:
+        """
+        Without privileges nothing was opened before.
+        """
+        endpoint = FakeEndpoint(FakePort(PORT))
+        service = self.service(endpoint, handlers=[Wary(HandlerError("disk full"))])
+        self.assertEnds(service.startService, "disk full")
+        self.assertEqual(endpoint.listened, 0)
+
+    def test_twistd_tidies_up(self) -> None:
+        """
+        It does for an Exception, which a mere SystemExit is not.
+        """
+        self.assertTrue(issubclass(CannotStart, Exception))
+
+
+class LateTests(ServiceCase):
+    """
+    An endpoint that needs a running reactor to find out whether it can listen.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.listening: Deferred[Any] = Deferred()
+        self.running = self.service(FakeEndpoint(self.listening))
+        self.running.privilegedStartService()
+        self.running.startService()
+
+    def test_can(self) -> None:
+        self.listening.callback(FakePort(PORT))
+        self.assertEqual(self.logged(), ["listening on 127.0.0.1:2525"])
+        self.assertFalse(self.reactor.stopped)
+
+    def test_cannot(self) -> None:
+        self.listening.errback(IN_USE)
+        sentence = "cannot listen on port 25: Address already in use"
+        self.assertEqual(self.logged(), [sentence])
+        self.assertEqual(self.stderr.getvalue(), f"twistd smtpd: {sentence}\n")
+        self.assertTrue(self.reactor.stopped)
+
+    def test_stopped_before(self) -> None:
+        stopped = self.running.stopService()
+        assert self.factory.drained is not None
+        self.factory.drained.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.logged(), [])
+        self.assertFalse(self.reactor.stopped)
+
+
+class StopTests(ServiceCase):
+    def test_order(self) -> None:
+        """
+        First the ports are closed, all of them, then the factory drains, once.
+        """
+        closing: Deferred[None] = Deferred()
+        ports = [FakePort(PORT, closing), FakePort(PORT)]
+        service = self.service(*map(FakeEndpoint, ports))
+        service.startService()
+        stopped = service.stopService()
+        self.assertFalse(service.running)
+        self.assertEqual([port.stopped for port in ports], [True, True])
+        self.assertEqual(self.factory.drains, 0)
+        closing.callback(None)
+        self.assertEqual(self.factory.drains, 1)
+        self.assertNoResult(stopped)
+        assert self.factory.drained is not None
+        self.factory.drained.callback(None)
+        self.assertIsNone(self.successResultOf(stopped))
+
+    def test_port_does_not_close(self) -> None:
+        """
+        The sessions are told nevertheless.
+        """
+        port = FakePort(PORT, fail(PermissionError(13, "Permission denied")))
+        service = self.service(FakeEndpoint(port))
+        service.startService()
+        service.stopService()
+        self.assertEqual(self.factory.drains, 1)
+        self.assertEqual(self.logged()[-1:], ["cannot stop listening: Permission denied"])
+
+
+class RealPortTests(ServiceCase, TestCase):
+    """
+    With the reactor's own ports, which a start that fails must not leave open.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        from twisted.internet import reactor
+
+        self.real: Any = reactor
+
+    def taken(self) -> int:
+        """
+        :return: a TCP port of which someone else takes the connections.
+        """
+        someone = socket.socket()
+        self.addCleanup(someone.close)
+        someone.bind(("127.0.0.1", 0))
+        someone.listen()
+        number: int = someone.getsockname()[1]
+        return number
+
+    def test_everything_is_closed(self) -> None:
+        path = self.mktemp()
+        service = self.service(
+            TCP4ServerEndpoint(self.real, 0, interface="127.0.0.1"),
+            UNIXServerEndpoint(self.real, path, wantPID=False),
+            TCP4ServerEndpoint(self.real, self.taken(), interface="127.0.0.1"),
+        )
+        self.assertEnds(
+            service.privilegedStartService, "cannot listen on port 27: Address already in use"
+        )
+        self.assertFalse(os.path.exists(path))
+        # Trial sees to it that the reactor holds no port.
+
+    def test_socket_cannot_be_removed(self) -> None:
+        """
+        The reason why the service ends is told nevertheless.
+        """
+        path = self.mktemp()
+        service = self.service(
+            UNIXServerEndpoint(self.real, path, wantPID=False),
+            handlers=[Wary(HandlerError("disk full"))],
+        )
+        service.privilegedStartService()
+        os.unlink(path)
+        self.assertEnds(service.startService, "disk full")
+        self.real.removeAll()

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import io
+import socket
+import sys
+from typing import Any
+
+from twisted.copyright import version
+from twisted.internet.endpoints import TCP6ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.usage import Options as UsageOptions
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsmtpd import __version__, tap
+from txsmtpd.core.settings import Settings
+from txsmtpd.handlers.debug import Debug
+from txsmtpd.handlers.registry import BUILTIN
+from txsmtpd.handlers.sink import Sink
+from txsmtpd.service import SMTPService
+
+
+def parsed(*arguments: str) -> tap.Options:
+    options = tap.Options(MemoryReactorClock())
+    options.parseOptions(list(arguments))
+    return options
+
+
+class TapTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        # The real one may ask the network.
+        self.patch(socket, "getfqdn", lambda: "mx.example")
+
+    def assertSentence(self, arguments: list[str], sentence: str) -> None:
+        """
+        Check what is said on stderr when these options end the process with status 1.
+        """
+        end = self.assertRaises(SystemExit, parsed, *arguments)
+        # Python prints a code that is text, and ends with status 1.
+        self.assertEqual(end.code, f"twistd smtpd: {sentence}")
+
+    def printed(self, *arguments: str) -> str:
+        """
+        :return: what these options, which end the process with status 0, print.
+        """
+        stdout = io.StringIO()
+        self.patch(sys, "stdout", stdout)
+        end = self.assertRaises(SystemExit, parsed, *arguments)
+        self.assertFalse(end.code)
+        return stdout.getvalue()
+
+
+class PortTests(TapTestCase):
+    def listening(self, *arguments: str) -> list[tuple[str, int]]:
+        options = parsed(*arguments)
+        tap.makeService(options).privilegedStartService()
+        return [(server[3], server[0]) for server in options["reactor"].tcpServers]
+
+    def test_default(self) -> None:
+        self.assertEqual(self.listening(), [("127.0.0.1", 2525)])
+
+    def test_numbers_and_endpoints(self) -> None:
+        self.assertEqual(
+            self.listening("-p", "0", "--port=65535", "--smtp", "26", "--port", "tcp:25"),
+            [("127.0.0.1", 0), ("127.0.0.1", 65535), ("127.0.0.1", 26), ("", 25)],
+        )
+
+    def test_endpoint_replaces_the_default(self) -> None:
+        self.assertEqual(self.listening("--port", "tcp:port=25"), [("", 25)])
+
+    def test_descriptions(self) -> None:
+        options = parsed("-p", "25", "-p", "tcp:26")
+        self.assertEqual([each.description for each in options["listeners"]], ["port 25", "tcp:26"])
+
+    def test_interface_may_follow_the_port(self) -> None:
+        for arguments in (["-p", "25", "--interface", "::1"], ["--interface", "::1", "-p", "25"]):
+            (listener,) = parsed(*arguments)["listeners"]
+            self.assertIsInstance(listener.endpoint, TCP6ServerEndpoint)
+            self.assertEqual(self.listening(*arguments), [("::1", 25)])
+
+    def test_interface_is_for_numbers_only(self) -> None:
+        self.assertEqual(
+            self.listening("--interface", "192.0.2.1", "-p", "tcp:25", "-p", "25"),
+            [("", 25), ("192.0.2.1", 25)],
+        )
+
+    def test_interface_that_is_no_address(self) -> None:
+        for text in ("localhost", "", "127.1", "1.2.3.4:25", "::g"):
+            self.assertSentence(
+                ["--interface", text],
+                f"--interface wants an IPv4 or IPv6 address, not {text!r}",
+            )
+
+    def test_no_port(self) -> None:
+        for text in ("", "x", "+25", "25_25", " 25", "-1", "65536", "1.0", "٢٥", "9" * 5000):
+            for prefix in ("", "tcp:", "tcp6:", "ssl:port="):
+                self.assertSentence(
+                    [f"--port={prefix}{text}"],
+                    "--port wants a number from 0 to 65535 or an endpoint such as tcp:2525,"
+                    f" not {text!r}",
+                )
+
+    def test_unix_endpoint(self) -> None:
+        (listener,) = parsed("--smtp", "unix:/run/smtp.sock:mode=660")["listeners"]
+        self.assertIsInstance(listener.endpoint, UNIXServerEndpoint)
+
+    def test_no_endpoint(self) -> None:
+        for text, reason in (
+            ("nope:1", "Unknown endpoint type: 'nope'"),
+            ("unix:/s:mode=9", "invalid literal for int() with base 8: '9'"),
+            ("systemd:domain=INET:index=9", "list index out of range"),
+        ):
+            self.assertSentence(
+                ["--port", text], f"--port cannot use the endpoint {text!r}: {reason}"
+            )
+
+    def test_endpoint_that_lacks_something(self) -> None:
+        """
+        The reason is in Twisted's words, but in one sentence.
+        """
+        for text in ("tcp:interface=127.0.0.1", "unix:lockfile=0", "ssl:25:privateKey=/nowhere"):
+            end = self.assertRaises(SystemExit, parsed, "--port", text)
+            self.assertTrue(
+                end.code.startswith(f"twistd smtpd: --port cannot use the endpoint {text!r}: ")
+            )
+            self.assertNotIn("\n", end.code)
+
+
+class HandlerTests(TapTestCase):
+    def test_default(self) -> None:
+        (handler,) = parsed()["handlers"]
+        self.assertIsInstance(handler, Debug)
+
+    def test_chain(self) -> None:
+        options = parsed("-H", "sink", "--handler", "debug:stderr")
+        first, second = options["handlers"]
+        self.assertIsInstance(first, Sink)
+        self.assertIsInstance(second, Debug)
+        self.assertEqual(tap.makeService(options).handlers, [first, second])
+
+    def test_unknown(self) -> None:
+        end = self.assertRaises(SystemExit, parsed, "--handler", "nope")
+        self.assertTrue(
+            end.code.startswith("twistd smtpd: --handler: unknown handler 'nope'"), end.code
+        )
+
+    def test_without_hooks(self) -> None:
+        """
+        A class that declares no hook would take mail and lose it.
+        """
+        end = self.assertRaises(SystemExit, parsed, "-H", "builtins.object")
+        self.assertTrue(end.code.startswith("twistd smtpd: --handler: "), end.code)
+        self.assertNotIn("\n", end.code)
+
+    def test_list(self) -> None:
+        printed = self.printed("--help-handlers")
+        for handler in BUILTIN.values():
+            self.assertIn(handler.syntax, printed)
+            self.assertIn(handler.help, printed)
+
+
+class SettingTests(TapTestCase):
+    def settings(self, *arguments: str) -> Settings:
+        """
+        :return: what the factory that serves the port was made with.
+        """
+        (listener,) = parsed(*arguments)["listeners"]
+        settings = listener.factory.settings
+        assert isinstance(settings, Settings)
+        return settings
+
+    def test_defaults(self) -> None:
+        self.assertEqual(self.settings(), Settings(hostname="mx.example"))
+
+    def test_each(self) -> None:
+        for option, text, field, value in (
+            ("hostname", "lists.example", "hostname", "lists.example"),
+            ("ident", "", "ident", ""),
+            ("size-limit", "0", "data_size_limit", 0),
+            ("unknown-parameters", "pass", "unknown_parameters", "pass"),
+            ("timeout", "7", "timeout", 7),
+            ("timeout", "0.5", "timeout", 0.5),
+            ("data-timeout", "7", "data_timeout", 7),
+            ("hook-timeout", "7", "hook_timeout", 7),
+            ("session-timeout", "7", "session_timeout", 7),
+            ("max-connections", "7", "max_connections", 7),
+            ("max-connections-per-host", "7", "max_connections_per_host", 7),
+            ("max-recipients", "7", "max_recipients", 7),
+            ("max-errors", "7", "max_errors", 7),
+            ("content-memory", "007", "content_memory", 7),
+            ("bare-newline", "keep", "bare_newline", "keep"),
+        ):
+            expected: dict[str, Any] = {"hostname": "mx.example", field: value}
+            self.assertEqual(self.settings(f"--{option}", text), Settings(**expected))
+
+    def test_flags(self) -> None:
+        self.assertTrue(self.settings("--lenient").lenient)
+        self.assertFalse(self.settings("--no-smtputf8").enable_SMTPUTF8)
+
+    def test_no_seconds(self) -> None:
+        for text in ("x", "", "-1", "+1", "1_0", "1e3", "nan", "inf", ".5", "٢", "1 "):
+            self.assertSentence(
+                [f"--timeout={text}"], f"--timeout wants a number of seconds from 0, not {text!r}"
+            )
+        self.assertSentence(
+            ["--hook-timeout", "1000000000"],
+            "--hook-timeout wants a number of seconds from 0, not 1000000000",
+        )
+
+    def test_no_count(self) -> None:
+        for text in ("x", "-1", "1_0", "٢", "9" * 5000):
+            self.assertSentence(
+                ["--size-limit", text], f"--size-limit wants a whole number from 0, not {text!r}"
+            )
+        self.assertSentence(
+            ["--max-errors", "1.5"], "--max-errors wants a whole number from 0, not 1.5"
+        )
+
+    def test_no_word(self) -> None:
+        self.assertSentence(
+            ["--bare-newline", "x"], "--bare-newline wants reject, normalize or keep, not 'x'"
+        )
+        self.assertSentence(
+            ["--unknown-parameters", "PASS"],
+            "--unknown-parameters wants reject, ignore or pass, not 'PASS'",
+        )
+
+    def test_no_text(self) -> None:
+        self.assertSentence(["--hostname", "a b"], "--hostname wants a host name, not 'a b'")
+        self.assertSentence(
+            ["--ident", "a\nb"], "--ident wants one line of printable ASCII, not 'a\\nb'"
+        )
+
+    def test_factory_refuses(self) -> None:
+        """
+        What only the whole of the settings shows is told in the factory's words.
+        """
+
+        def factory(*handlers: object, reactor: Any, **settings: Any) -> Any:
+            raise ValueError("a and b do not go together")
+
+        self.patch(tap, "SMTPFactory", factory)
+        self.assertSentence([], "a and b do not go together")
+
+
+class OptionsTests(TapTestCase):
+    def test_unknown(self) -> None:
+        self.assertSentence(["--nope"], "option --nope not recognized; --help lists all")
+
+    def test_lacks_a_value(self) -> None:
+        self.assertSentence(["--port"], "option --port requires argument; --help lists all")
+
+    def test_not_an_option(self) -> None:
+        self.assertSentence(["2525"], "takes options only, not '2525'")
+
+    def test_program(self) -> None:
+        options = tap.Options(MemoryReactorClock())
+        options.program = "txsmtpd"
+        end = self.assertRaises(SystemExit, options.parseOptions, ["2525"])
+        self.assertEqual(end.code, "txsmtpd: takes options only, not '2525'")
+
+    def test_help(self) -> None:
+        """
+        Every option is there, with its default.
+        """
+        printed = " ".join(self.printed("--help").split())
+        for name in vars(tap.Options):
+            if name.startswith("opt_") and len(name) > len("opt_x"):
+                self.assertIn("--" + name[len("opt_") :].replace("_", "-"), printed)
+        for default in (2525, "127.0.0.1", "debug", 2**25, "ESMTP txsmtpd", "as --timeout"):
+            self.assertIn(f"[default: {default}]", printed)
+        self.assertIn(tap.Options.longdesc, printed)
+
+    def test_version(self) -> None:
+        self.assertEqual(self.printed("--version"), f"txsmtpd {__version__}, Twisted {version}\n")
+
+    def test_under_twistd(self) -> None:
+        """
+        twistd calls the class without arguments, and the reactor is then the global one.
+        """
+        from twisted.internet import reactor
+
+        options = tap.Options()
+        self.assertIsInstance(options, UsageOptions)
+        options.parseOptions(["--port", "0"])
+        service = tap.makeService(options)
+        self.assertIsInstance(service, SMTPService)
+        self.assertEqual(service.program, "twistd smtpd")
+        self.assertIs(options["reactor"], reactor)

@@ -1,0 +1,46 @@
+"""
+An SMTP, ESMTP and LMTP receiver for Twisted.
+
+The names here are what a handler and a program that serves one need; the rest is in
+:mod:`txsmtpd.interfaces` and the modules that it speaks of.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .core.hooks import hooks
+from .core.replies import Rejected, Reply
+from .core.session import Envelope, Recipient, Session
+
+if TYPE_CHECKING:
+    from .factory import SMTPFactory
+    from .protocol import SMTP
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SMTP",
+    "Envelope",
+    "Recipient",
+    "Rejected",
+    "Reply",
+    "SMTPFactory",
+    "Session",
+    "hooks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """
+    Import what needs Twisted when it is first wanted: the core does without.
+    """
+    if name == "SMTPFactory":
+        from .factory import SMTPFactory
+
+        return SMTPFactory
+    if name == "SMTP":
+        from .protocol import SMTP
+
+        return SMTP
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,164 @@
+"""
+What a verb has in hand: the session, the transaction, the state, and a way to ask the hooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar, Union
+
+from .hooks import Hook, as_reply, is_later
+from .outcomes import Runner
+from .replies import LOCAL_ERROR, Rejected, Reply
+from .rules import Rules
+from .session import Envelope, Session
+from .states import END, START, State
+
+T = TypeVar("T")
+
+
+class Abortable(Protocol):
+    def abort(self, reason: str) -> None:
+        """
+        Forget a message that will not be whole.
+        """
+
+
+class Context:
+    """
+    One connection, as verbs, extensions and hooks see it.
+
+    :param server: what hooks get for their first argument.
+    """
+
+    def __init__(self, rules: Rules, runner: Runner, server: Any, session: Session) -> None:
+        self.rules = rules
+        self.settings = rules.settings
+        self.hooks = rules.hooks
+        self.runner = runner
+        self.server = server
+        self.session = session
+        self.state: State = START
+        #: The message that is being received, if there is one.
+        self.delivery: Abortable | None = None
+        #: Whether a command that others were pipelined behind was refused (see `Verb.follows`).
+        self.echo = False
+        #: Replies to junk since the last accepted message.
+        self.errors = 0
+        #: Whether the client has gone, so that nobody is left to explain an error to.
+        self.gone = False
+        self._transactions = 0
+        self.envelope = self._new_envelope()
+
+    def _new_envelope(self) -> Envelope:
+        self._transactions += 1
+        return Envelope(id=f"{self.session.id}.{self._transactions}")
+
+    def reset(self, reason: str = "reset") -> None:
+        """
+        End the transaction, whatever there is of it (RFC 5321 section 4.1.4).
+        """
+        if self.delivery is not None:
+            self.delivery.abort(reason)
+            self.delivery = None
+        self.envelope = self._new_envelope()
+        self.echo = False
+
+    def end_content(self) -> None:
+        """
+        End the transaction after its content, whose verdict is known.
+        """
+        self.happened(END)
+        self.reset()
+
+    def happened(self, symbol: str) -> None:
+        """
+        Move to the state that follows `symbol`, if the table has one.
+        """
+        self.state = self.rules.table[self.state].get(symbol, self.state)
+
+    def judge(self, verdict: Any, default: Reply) -> Reply:
+        """
+        The reply to send for a hook's verdict.
+
+        :param default: what is said without a hook; a positive verdict is of the same class.
+        :raise TypeError: if it is not a verdict.
+        :raise ValueError: if it is not a reply that fits here.
+        """
+        reply = as_reply(verdict)
+        if reply is None:
+            return default
+        if reply.positive and reply.code // 100 != default.code // 100:
+            raise ValueError(f"a hook returned {reply.code} where {default.code} is expected")
+        reply = reply.with_status(default.status)
+        return reply if self.envelope.smtp_utf8 else reply.in_ascii()
+
+    def ask(
+        self, hook: Hook | None, default: Reply, conclude: Callable[[Reply], T], *arguments: Any
+    ) -> Union[T, Coroutine[Any, Any, T]]:
+        """
+        Ask a hook and conclude from its verdict: at once if the verdict is there at once.
+
+        :param arguments: what the hook gets after server, session and envelope.
+        """
+        if hook is None:
+            return conclude(default)
+        try:
+            verdict = hook(self.server, self.session, self.envelope, *arguments)
+            if is_later(verdict):
+                verdict = self.runner.start(verdict)
+                if is_later(verdict):
+                    return self._conclude_later(verdict, default, conclude)
+            reply = self.judge(verdict, default)
+        except Rejected as refusal:
+            reply = self.judge(refusal.reply, default)
+        except Exception as error:
+            return self._conclude_error(error, conclude)
+        return conclude(reply)
+
+    async def verdict(self, hook: Hook | None, default: Reply, *arguments: Any) -> Reply:
+        """
+        Ask a hook, from a coroutine.
+        """
+        reply = self.ask(hook, default, _itself, *arguments)
+        return reply if isinstance(reply, Reply) else await reply
+
+    async def _conclude_later(
+        self, verdict: Awaitable[Any], default: Reply, conclude: Callable[[Reply], T]
+    ) -> T:
+        try:
+            reply = self.judge(await verdict, default)
+        except Rejected as refusal:
+            reply = self.judge(refusal.reply, default)
+        except Exception as error:
+            reply = await self.explain(error)
+        return conclude(reply)
+
+    async def _conclude_error(self, error: Exception, conclude: Callable[[Reply], T]) -> T:
+        return conclude(await self.explain(error))
+
+    async def explain(self, error: Exception) -> Reply:
+        """
+        The refusal that an unexpected exception comes to; its text never reaches the client.
+        """
+        if self.gone:
+            return LOCAL_ERROR
+        self.runner.report(error)
+        hook = self.hooks.exception
+        if hook is None:
+            return LOCAL_ERROR
+        try:
+            verdict = hook(self.server, self.session, self.envelope, error)
+            if is_later(verdict):
+                verdict = await verdict
+            reply = self.judge(verdict, LOCAL_ERROR)
+        except Rejected as refusal:
+            return self.judge(refusal.reply, LOCAL_ERROR)
+        except Exception as second:
+            self.runner.report(second)
+            return LOCAL_ERROR
+        return reply
+
+
+def _itself(reply: Reply) -> Reply:
+    return reply

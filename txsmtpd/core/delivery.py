@@ -1,0 +1,244 @@
+"""
+One message, from the go-ahead to the verdict.
+
+Whatever goes wrong on the way is remembered and the content is consumed to its true end, because
+only there can the client hear of it (RFC 5321 section 4.5.4).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Awaitable, Coroutine
+from typing import Any
+
+from .content import LineMeter, has_bare_newline, normalize_newlines
+from .context import Context
+from .hooks import Consumer, is_later
+from .outcomes import Outcome, Step
+from .replies import (
+    BARE_NEWLINE,
+    DELIVERED,
+    GO_AHEAD,
+    NO_MEMORY,
+    TEXT_LINE_TOO_LONG,
+    TOO_BIG,
+    Rejected,
+    Reply,
+)
+
+_NOT_ASCII = Reply(554, "5.6.1", ("The message is not ASCII",))
+
+
+async def begin(context: Context, *, newlines: str = "keep") -> Delivery:
+    """
+    Ask whether a message may come, and open every handler that wants it as it comes.
+
+    :param newlines: what becomes of bare CR and LF, as in `Settings.bare_newline`.
+    :raise Rejected: if it may not.
+    """
+    if context.hooks.wants_whole and context.rules.budget.spent:
+        raise Rejected(NO_MEMORY)
+    go_ahead = await context.verdict(context.hooks.DATA_start, GO_AHEAD)
+    if not go_ahead.positive:
+        raise Rejected(go_ahead)
+    delivery = Delivery(context, go_ahead, newlines)
+    await delivery.open()
+    context.delivery = delivery
+    return delivery
+
+
+class Delivery:
+    """
+    A message on its way to the handlers.
+
+    It is a :class:`~txsmtpd.core.outcomes.Sink` for the whole content of DATA.
+    """
+
+    def __init__(self, context: Context, go_ahead: Reply, newlines: str) -> None:
+        self._context = context
+        #: What to tell the client that may send DATA's content now.
+        self.go_ahead = go_ahead
+        #: Octets of content so far.
+        self.size = 0
+        #: Why the message is lost already, or None.
+        self.refusal: Reply | None = None
+        self._newlines = newlines
+        limit = context.settings.line_length_limit
+        self._lines = LineMeter(limit) if limit and context.envelope.body != "BINARYMIME" else None
+        self._buffer = io.BytesIO() if context.hooks.wants_whole else None
+        # In step with the consumers; None where one has no receiver, or has it no more.
+        self._receivers: list[Any] = []
+
+    async def open(self) -> None:
+        """
+        :raise Rejected: if a handler refuses; those that were open already are aborted.
+        """
+        context = self._context
+        for consumer in context.hooks.consumers:
+            receiver = None
+            if consumer.open_content is not None:
+                try:
+                    receiver = consumer.open_content(
+                        context.server, context.session, context.envelope
+                    )
+                    if is_later(receiver):
+                        receiver = context.runner.start(receiver)
+                        receiver = await receiver if is_later(receiver) else receiver
+                except Rejected as refusal:
+                    self.abort("refused by another handler")
+                    raise Rejected(context.judge(refusal.reply, GO_AHEAD)) from None
+                except Exception as error:
+                    self.abort("another handler failed")
+                    raise Rejected(await context.explain(error)) from None
+            self._receivers.append(receiver)
+
+    def write(self, chunk: bytes) -> Coroutine[Any, Any, None] | None:
+        """
+        Pass content on, or swallow it if the message is lost already.
+        """
+        if self.refusal is not None:
+            return None
+        if self._newlines != "keep" and has_bare_newline(chunk):
+            if self._newlines == "reject":
+                self.refuse(BARE_NEWLINE)
+                return None
+            chunk = normalize_newlines(chunk)
+        self.size += len(chunk)
+        limit = self._context.settings.data_size_limit
+        if limit and self.size > limit:
+            self.refuse(TOO_BIG)
+            return None
+        if self._lines is not None and self._lines.exceeded(chunk):
+            self.refuse(TEXT_LINE_TOO_LONG)
+            return None
+        if self._buffer is not None:
+            if not self._context.rules.budget.take(len(chunk)):
+                self.refuse(NO_MEMORY)
+                return None
+            self._buffer.write(chunk)
+        return self._pass_on(chunk)
+
+    def _pass_on(self, chunk: bytes) -> Coroutine[Any, Any, None] | None:
+        pending: list[Awaitable[None]] = []
+        for receiver in self._receivers:
+            if receiver is None:
+                continue
+            try:
+                answer = receiver.write(chunk)
+                if is_later(answer):
+                    answer = self._context.runner.start(answer)
+                    if is_later(answer):
+                        pending.append(answer)
+            except Rejected as refusal:
+                self.refuse(self._context.judge(refusal.reply, DELIVERED))
+                break
+            except Exception as error:
+                return self._fail(error, pending)
+        return self._wait(pending) if pending else None
+
+    async def _wait(self, pending: list[Awaitable[None]]) -> None:
+        """
+        Wait for every receiver: the slowest sets the pace.
+        """
+        for answer in pending:
+            try:
+                await answer
+            except Rejected as refusal:
+                self.refuse(self._context.judge(refusal.reply, DELIVERED))
+            except Exception as error:
+                self.refuse(await self._context.explain(error))
+
+    async def _fail(self, error: Exception, pending: list[Awaitable[None]]) -> None:
+        self.refuse(await self._context.explain(error))
+        await self._wait(pending)
+
+    def refuse(self, reply: Reply) -> None:
+        """
+        Give the message up, for the first reason that there is.
+        """
+        if self.refusal is None:
+            self.refusal = reply
+            self.abort(str(reply))
+
+    def abort(self, reason: str) -> None:
+        """
+        Let go of everything that was received, and of everyone who was to have it.
+        """
+        self._release()
+        receivers, self._receivers = self._receivers, []
+        for receiver in receivers:
+            if receiver is not None:
+                self._abort_one(receiver, reason)
+
+    def _abort_one(self, receiver: Any, reason: str) -> None:
+        runner = self._context.runner
+        try:
+            answer = receiver.abort(reason)
+            if is_later(answer):
+                runner.detach(answer)
+        except Exception as error:
+            runner.report(error)
+
+    def _release(self) -> None:
+        if self._buffer is not None:
+            self._context.rules.budget.give_back(self._buffer.getbuffer().nbytes)
+            self._buffer = None
+
+    def finish(self) -> Step:
+        """
+        The content of DATA is whole: the step that ends the transaction with its verdict.
+        """
+        return self.conclude()
+
+    async def conclude(self) -> Outcome:
+        """
+        Ask every handler for its verdict and end the transaction.
+        """
+        # From here on nothing but a verdict ends it: see `Body.delivers`.
+        self._context.delivery = None
+        reply = self.refusal or await self._verdict()
+        self._release()
+        if reply.positive:
+            self._context.errors = 0
+        self._context.end_content()
+        return Outcome((reply,))
+
+    async def _verdict(self) -> Reply:
+        context = self._context
+        if self._buffer is not None:
+            whole = self._buffer.getvalue()
+            context.envelope.original_content = context.envelope.content = whole
+            if context.settings.decode_data:
+                try:
+                    context.envelope.content = self._decoded(whole)
+                except UnicodeDecodeError:
+                    self.refuse(_NOT_ASCII)
+                    return _NOT_ASCII
+        consumers = list(zip(context.hooks.consumers, self._receivers))
+        verdict = DELIVERED
+        while consumers:
+            reply = await self._ask(*consumers.pop(0))
+            if not reply.positive:
+                self._receivers = [receiver for _, receiver in consumers]
+                self.abort(str(reply))
+                return reply
+            if reply is not DELIVERED:
+                verdict = reply
+        return verdict
+
+    async def _ask(self, consumer: Consumer, receiver: Any) -> Reply:
+        """
+        The verdict of one handler, which may have the content as it came, whole, or both.
+        """
+        context = self._context
+        reply = DELIVERED
+        if receiver is not None:
+            reply = await context.verdict(lambda *_: receiver.finish(), DELIVERED)
+        if reply.positive and consumer.handle_DATA is not None:
+            return await context.verdict(consumer.handle_DATA, reply)
+        return reply
+
+    def _decoded(self, whole: bytes) -> str:
+        if self._context.settings.enable_SMTPUTF8:
+            return whole.decode("utf-8", "surrogateescape")
+        return whole.decode("ascii")

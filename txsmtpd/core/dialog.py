@@ -1,0 +1,185 @@
+"""
+The dialog: one command line makes one outcome, and so does one content.
+
+Nothing is read, written or timed here.  A line is judged in this order: is it a line, is it a
+verb, does a gate refuse it, does the table allow it, does the verb accept it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Coroutine
+from typing import Any
+
+from . import replies
+from .context import Context
+from .outcomes import CLOSE, Body, Outcome, Step, Verb
+from .replies import Rejected, Reply
+from .states import REFUSED, State, refusal_of
+
+# Codes of our own refusals that say "this was no SMTP" rather than "not this one".
+_JUNK = frozenset((500, 501, 503, 504, 535, 553, 555))
+
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+
+# Somebody takes us for a web server or a proxy, or makes a browser talk to us.
+_FOREIGN = frozenset(
+    (b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"TRACE", b"PATCH")
+)
+
+
+class Dialog(Context):
+    """
+    One connection: the dispatcher of its commands, and the one place that counts its errors.
+    """
+
+    def greet(self) -> Step:
+        """
+        A client has connected (RFC 5321 section 3.1).
+        """
+        text = f"{self.settings.hostname} {self.settings.ident}"
+        return self.ask(self.hooks.CONNECT, Reply(220, None, (text,)), self._greeted)
+
+    def _greeted(self, reply: Reply) -> Outcome:
+        if reply is replies.LOCAL_ERROR:
+            reply = replies.UNAVAILABLE
+        if not reply.positive:
+            self.state = REFUSED
+        return self._settled(Outcome((reply,), CLOSE if reply.code == 521 else None))
+
+    def command(self, line: bytes) -> Step:
+        """
+        Obey one line.
+
+        :param line: as it came, without its CRLF.
+        """
+        word, _, rest = line.rstrip(b" \t").partition(b" ")
+        known = self.rules.verbs.get(word.upper())
+        if known is None:
+            return self._unknown(word)
+        name, verb = known
+        try:
+            argument = rest.decode("ascii")
+        except UnicodeDecodeError:
+            # U+FFFD stands for what is no UTF-8; the grammar refuses it.
+            argument = rest.decode("utf-8", "replace")
+        try:
+            obstacle = self._obstacle(len(line), name, verb, argument)
+            if obstacle is not None:
+                return self._turn_down(name, verb, argument, obstacle)
+            step = verb.run(self, argument)
+        except Rejected as refusal:
+            return self._turn_down(name, verb, argument, refusal.reply)
+        except Exception as error:
+            return self._turn_down_for(name, verb, argument, error)
+        target = self.rules.table[self.state].get(name, self.state)
+        if isinstance(step, Outcome):
+            return self._advance(name, verb, target, step)
+        return self._advance_later(name, verb, target, argument, step)
+
+    def _unknown(self, word: bytes) -> Outcome:
+        if word.upper() in _FOREIGN:
+            return Outcome((replies.NOT_SMTP,), CLOSE)
+        self.errors += 1
+        return self._settled(Outcome((replies.BAD_COMMAND,)))
+
+    def _obstacle(self, length: int, name: str, verb: Verb, argument: str) -> Reply | None:
+        """
+        Why a command is refused before its verb gets to see it, or None.
+        """
+        if length + 2 > verb.line_limit:
+            return verb.too_long
+        if not argument.isprintable() and _CONTROL.search(argument):
+            return replies.BAD_LINE
+        for gate in self.rules.gates:
+            reply = gate(self.session, name)
+            if reply is not None:
+                return reply
+        if name not in self.rules.table[self.state]:
+            return replies.BAD_SEQUENCE
+        if verb.extended and not self.session.extended_smtp:
+            return replies.BAD_SEQUENCE
+        return None
+
+    def _turn_down(
+        self, name: str, verb: Verb, argument: str, reply: Reply, *, ours: bool = True
+    ) -> Outcome:
+        """
+        Refuse a command as its verb wants to be refused.
+
+        :param ours: whether we say so ourselves, and not a hook.
+        """
+        outcome = verb.refused(self, argument, reply)
+        an_echo = reply.code == 503 and verb.follows and self.echo
+        if ours and reply.code in _JUNK and not an_echo:
+            self.errors += 1
+        return self._refused(name, verb, outcome)
+
+    async def _turn_down_for(
+        self, name: str, verb: Verb, argument: str, error: Exception
+    ) -> Outcome:
+        return self._turn_down(name, verb, argument, await self.explain(error), ours=False)
+
+    def _refused(self, name: str, verb: Verb, outcome: Outcome) -> Outcome:
+        self.happened(refusal_of(name))
+        if verb.leads:
+            self.echo = True
+        return self._settled(outcome)
+
+    def _advance(self, name: str, verb: Verb, target: State, outcome: Outcome) -> Outcome:
+        """
+        Move on to the state that follows a command, if its reply is positive.
+        """
+        if outcome.replies and not outcome.replies[-1].positive:
+            return self._refused(name, verb, outcome)
+        self.state = target
+        return self._settled(outcome)
+
+    async def _advance_later(
+        self,
+        name: str,
+        verb: Verb,
+        target: State,
+        argument: str,
+        step: Coroutine[Any, Any, Outcome],
+    ) -> Outcome:
+        try:
+            outcome = await step
+        except Rejected as refusal:
+            return self._turn_down(name, verb, argument, refusal.reply, ours=False)
+        except Exception as error:
+            return await self._turn_down_for(name, verb, argument, error)
+        return self._advance(name, verb, target, outcome)
+
+    def content(self, body: Body) -> Step:
+        """
+        Conclude a content that is whole.
+        """
+        step = body.sink.finish()
+        return self._settled(step) if isinstance(step, Outcome) else self._settled_later(step)
+
+    async def _settled_later(self, step: Coroutine[Any, Any, Outcome]) -> Outcome:
+        return self._settled(await step)
+
+    def _settled(self, outcome: Outcome) -> Outcome:
+        """
+        What every outcome goes through: a 421 closes, and so does junk if there is too much.
+        """
+        said = outcome.replies
+        if not said:
+            return outcome
+        if said[-1].code == 421:
+            return Outcome(said, CLOSE)
+        if 0 < self.settings.max_errors <= self.errors:
+            return Outcome((*said, replies.TOO_MANY_ERRORS), CLOSE)
+        return outcome
+
+    def lost(self, reason: str) -> None:
+        """
+        The client has gone, or the connection is closed.
+        """
+        self.gone = True
+        self.reset(reason)
+        if self.hooks.DISCONNECT is not None:
+            told = self.hooks.DISCONNECT(self.server, self.session, self.envelope, reason)
+            self.runner.detach(told)

@@ -1,0 +1,245 @@
+"""
+Which handler has which hook, found once when the factory is built; and how several handlers make
+one chain.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import attrs
+from zope.interface import Interface, classImplements
+from zope.interface.exceptions import Invalid
+from zope.interface.verify import verifyObject
+
+from .. import interfaces
+from .replies import Reply
+
+#: Every hook interface by the name of its one method.
+HOOKS: dict[str, type[Interface]] = {
+    method: interface
+    for interface in (
+        interfaces.ICONNECTHook,
+        interfaces.IHELOHook,
+        interfaces.IEHLOHook,
+        interfaces.IMAILHook,
+        interfaces.IRCPTHook,
+        interfaces.IDATAStartHook,
+        interfaces.IContentHook,
+        interfaces.IDATAHook,
+        interfaces.IRSETHook,
+        interfaces.INOOPHook,
+        interfaces.IVRFYHook,
+        interfaces.IEXPNHook,
+        interfaces.IHELPHook,
+        interfaces.IQUITHook,
+        interfaces.IDISCONNECTHook,
+        interfaces.IExceptionHook,
+    )
+    for method in interface.names()
+}
+
+Hook = Callable[..., Any]
+C = TypeVar("C", bound=type)
+
+
+def hooks(cls: C) -> C:
+    """
+    Declare every hook interface whose method the class defines: a class decorator.
+
+    :raise TypeError: if the class has no hook, or a method that looks like one and is none.
+    """
+    _refuse_strays(cls, HOOKS, cls.__name__)
+    found = [interface for method, interface in HOOKS.items() if hasattr(cls, method)]
+    if not found:
+        raise TypeError(f"{cls.__name__} defines no hook, such as handle_RCPT or handle_DATA")
+    classImplements(cls, *found)
+    return cls
+
+
+def _refuse_strays(thing: object, known: Any, name: str) -> None:
+    """
+    A misspelt hook would silently never be called, so it is an error at once.
+    """
+    for method in dir(thing):
+        if method.startswith("handle_") and method not in known:
+            nearest = difflib.get_close_matches(method, HOOKS, n=1, cutoff=0)[0]
+            cure = (
+                f"declare {HOOKS[method].__name__}"
+                if method in HOOKS
+                else f"the nearest hook is {nearest}"
+            )
+            raise TypeError(f"{name} has {method}, which none of its interfaces names: {cure}")
+
+
+def _hooks_of(handler: object) -> dict[str, Hook]:
+    """
+    The hooks that one handler declares, checked.
+
+    :raise TypeError: if it declares none, or one that it does not fulfil, or has a stray.
+    """
+    name = type(handler).__name__
+    provided = {m: i for m, i in HOOKS.items() if i.providedBy(handler)}
+    if not provided:
+        raise TypeError(
+            f"{name} declares no hook of txsmtpd: decorate its class with @txsmtpd.hooks, or wrap"
+            " it in the adapter for its kind"
+        )
+    _refuse_strays(handler, provided, name)
+    for interface in provided.values():
+        try:
+            verifyObject(interface, handler)
+        except Invalid as error:
+            raise TypeError(str(error)) from error
+    return {method: getattr(handler, method) for method in provided}
+
+
+def is_later(answer: Any) -> bool:
+    """
+    Whether a hook's answer is a Deferred, a coroutine or another awaitable.
+    """
+    return hasattr(answer, "__await__")
+
+
+async def _settled(answer: Any) -> Any:
+    return await answer if is_later(answer) else answer
+
+
+def as_reply(verdict: Any) -> Reply | None:
+    """
+    A verdict as a reply, or None.
+
+    :raise TypeError: if it is not a verdict.
+    :raise ValueError: if it is text that is no reply.
+    """
+    if verdict is None or isinstance(verdict, Reply):
+        return verdict
+    if isinstance(verdict, bytes):
+        verdict = verdict.decode("utf-8", "replace")
+    if isinstance(verdict, str):
+        return Reply.parse(verdict)
+    raise TypeError(f"a hook returned {type(verdict).__name__}, which is no verdict")
+
+
+def _chain(methods: Sequence[Hook]) -> Hook | None:
+    """
+    One hook that asks several in order: the first refusal ends it, the last positive reply counts.
+    """
+    if len(methods) < 2:
+        return methods[0] if methods else None
+
+    async def ask_each(*arguments: Any) -> Reply | None:
+        last = None
+        for method in methods:
+            reply = as_reply(await _settled(method(*arguments)))
+            if reply is not None:
+                if not reply.positive:
+                    return reply
+                last = reply
+        return last
+
+    return ask_each
+
+
+def ehlo_lines(answer: list[str]) -> Reply:
+    """
+    The EHLO reply from its lines, whatever stands between their code and their text.
+    """
+    return Reply(250, None, tuple(line[4:] if line[:3] == "250" else line for line in answer))
+
+
+def _ehlo_chain(methods: Sequence[Hook]) -> Hook | None:
+    """
+    The same for EHLO, where each handler may edit the lines that the one before it left.
+    """
+    if not methods:
+        return None
+
+    async def ask_each(
+        server: Any, session: Any, envelope: Any, hostname: str, responses: list[str]
+    ) -> Reply | None:
+        last = None
+        for method in methods:
+            answer = await _settled(method(server, session, envelope, hostname, responses))
+            if isinstance(answer, list):
+                responses, last = answer, ehlo_lines(answer)
+                continue
+            reply = as_reply(answer)
+            if reply is not None:
+                if not reply.positive:
+                    return reply
+                last = reply
+        return last
+
+    return ask_each
+
+
+def _each(methods: Sequence[Hook]) -> Hook | None:
+    """
+    One hook that tells several, who have no say.
+    """
+    if not methods:
+        return None
+
+    async def tell_each(*arguments: Any) -> None:
+        for method in methods:
+            await _settled(method(*arguments))
+
+    return tell_each
+
+
+@attrs.frozen
+class Consumer:
+    """
+    What one handler wants of content: to get it as it comes, or whole, or both.
+    """
+
+    open_content: Hook | None
+    handle_DATA: Callable[..., Any | Awaitable[Any]] | None
+
+
+@attrs.frozen(init=False)
+class Hooks:
+    """
+    The hooks of a chain of handlers, each one callable or None.
+
+    :raise TypeError: for a handler that declares no hook, or one wrongly.
+    """
+
+    CONNECT: Hook | None
+    HELO: Hook | None
+    EHLO: Hook | None
+    MAIL: Hook | None
+    RCPT: Hook | None
+    DATA_start: Hook | None
+    RSET: Hook | None
+    NOOP: Hook | None
+    VRFY: Hook | None
+    EXPN: Hook | None
+    HELP: Hook | None
+    QUIT: Hook | None
+    DISCONNECT: Hook | None
+    exception: Hook | None
+    #: In the order of the handlers.
+    consumers: tuple[Consumer, ...]
+    #: Whether content must be put together in memory.
+    wants_whole: bool
+
+    def __init__(self, handlers: Sequence[object]) -> None:
+        found = [_hooks_of(handler) for handler in handlers]
+        kinds = {"EHLO": _ehlo_chain, "DISCONNECT": _each}
+        chains = {
+            name: kinds.get(name, _chain)(
+                [own[m] for own in found if (m := f"handle_{name}") in own]
+            )
+            for name in attrs.fields_dict(Hooks)
+        }
+        chains["consumers"] = tuple(
+            Consumer(own.get("open_content"), own.get("handle_DATA"))
+            for own in found
+            if "open_content" in own or "handle_DATA" in own
+        )
+        chains["wants_whole"] = any("handle_DATA" in own for own in found)
+        self.__attrs_init__(**chains)

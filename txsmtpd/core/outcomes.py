@@ -1,0 +1,134 @@
+"""
+What comes of a command: replies, and what the protocol is to do once they are written.
+
+A verb returns an :class:`Outcome` and touches nothing else.  The protocol writes the replies in one
+place and obeys the directive, one of a closed set, without knowing any verb by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from enum import Enum
+from typing import Any, Protocol, TypeAlias, Union
+
+import attrs
+
+from .replies import LINE_TOO_LONG, Reply
+
+
+class Reader(Protocol):
+    """
+    Finds the end of content in a stream that goes on behind it.
+    """
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """
+        :return: content, and what followed its end, or None while the end has not come.
+        """
+
+
+class Sink(Protocol):
+    """
+    Takes content as it comes.
+    """
+
+    def write(self, chunk: bytes) -> Coroutine[Any, Any, None] | None:
+        """
+        :return: None to get the next chunk at once, else what to wait for first.
+        """
+
+    def finish(self) -> Step:
+        """
+        The content is whole.
+        """
+
+
+@attrs.frozen(eq=False)
+class Body:
+    """
+    Read content until `reader` sees its end, passing it to `sink`.
+    """
+
+    reader: Reader
+    sink: Sink
+    #: Whether its end delivers a message.  Such a step runs to its end even when the client has
+    #: gone, because the message is whole and someone may have it already.
+    delivers: bool = True
+
+
+class Close(Enum):
+    """
+    Close the connection when the replies have left.
+    """
+
+    CLOSE = "close"
+
+
+CLOSE = Close.CLOSE
+
+Directive: TypeAlias = Union[Body, Close]
+
+
+@attrs.frozen(eq=False)
+class Outcome:
+    """
+    What comes of one command or one content.
+    """
+
+    replies: tuple[Reply, ...] = ()
+    then: Directive | None = None
+
+
+#: A verb ends at once, or later.
+Step: TypeAlias = Union[Outcome, Coroutine[Any, Any, Outcome]]
+
+
+def _refused(context: Any, argument: str, reply: Reply) -> Outcome:
+    return Outcome((reply,))
+
+
+@attrs.frozen(eq=False)
+class Verb:
+    """
+    One command of the protocol.
+    """
+
+    #: ``(context, argument) -> Outcome``, or a coroutine that returns one.
+    run: Callable[[Any, str], Step]
+    #: How to say it, for HELP.
+    syntax: str
+    #: ``(context, argument, reply) -> Outcome``: called in place of `run` when the table, a gate
+    #: or a limit refuses the command with `reply`.
+    refused: Callable[[Any, str, Reply], Outcome] = _refused
+    #: Whether it belongs to an extension, so that it wants EHLO.
+    extended: bool = False
+    #: Whether, when it is refused, what the client has pipelined behind it fails too (RFC 2920).
+    leads: bool = False
+    #: Whether it lives off such a command: out of sequence behind a refused one it is no junk.
+    follows: bool = False
+    #: Octets in a line, CRLF included, and what a longer one is told.
+    line_limit: int = 2048
+    too_long: Reply = LINE_TOO_LONG
+
+
+class Runner(Protocol):
+    """
+    What the core needs from the event loop around it, so that it can do without one.
+    """
+
+    def start(self, awaitable: Awaitable[Any]) -> Any:
+        """
+        Begin to wait for what a hook returned.
+
+        :return: its result, if it is there at once; else an awaitable for the core to await.
+        """
+
+    def detach(self, awaitable: Awaitable[Any]) -> None:
+        """
+        Run something to its end that nobody waits for.
+        """
+
+    def report(self, error: BaseException) -> None:
+        """
+        Log an exception that a hook or verb should not have raised, with its traceback.
+        """

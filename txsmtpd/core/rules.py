@@ -1,0 +1,113 @@
+"""
+The rules of one server: what its settings, its handlers and its extensions come to.
+
+Everything that can be found out before the first client comes is found out here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from ..interfaces import IExtension
+from .content import Budget
+from .hooks import Hooks
+from .outcomes import Verb
+from .replies import Reply
+from .session import Envelope, Parameters, Session
+from .settings import Settings
+from .states import TRANSITIONS, Table, merge
+
+Check = Callable[[Session, Envelope, Parameters], None]
+
+
+@attrs.frozen
+class Parameter:
+    """
+    A MAIL or RCPT parameter: who knows it, and how it is read.
+    """
+
+    extension: IExtension
+    parse: Callable[[Session, str | None], Any]
+
+
+def _parameters(claims: Iterable[tuple[IExtension, Mapping[str, Any]]]) -> dict[str, Parameter]:
+    known: dict[str, Parameter] = {}
+    for extension, parsers in claims:
+        for keyword, parse in parsers.items():
+            if keyword in known:
+                raise ValueError(f"two extensions claim the parameter {keyword}")
+            known[keyword] = Parameter(extension, parse)
+    return known
+
+
+@attrs.frozen(eq=False)
+class Rules:
+    """
+    What every connection to one server shares.
+    """
+
+    settings: Settings
+    hooks: Hooks
+    extensions: tuple[IExtension, ...]
+    #: The verbs by their names in capitals, in octets as a client sends them.
+    verbs: Mapping[bytes, tuple[str, Verb]]
+    table: Table
+    mail_parameters: Mapping[str, Parameter]
+    rcpt_parameters: Mapping[str, Parameter]
+    # The roles that some extension plays; those that it inherits do nothing and are not called.
+    gates: tuple[Callable[[Session, str], Reply | None], ...]
+    mail_checks: tuple[Check, ...]
+    rcpt_checks: tuple[Check, ...]
+    content_checks: tuple[Callable[[Session, Envelope], None], ...]
+    #: Shared by all connections.
+    budget: Budget
+
+    def ehlo_texts(self, session: Session) -> tuple[str, ...]:
+        """
+        The lines of the EHLO reply, without codes (RFC 5321 section 4.1.1.1).
+        """
+        offered = (extension.keyword(session) for extension in self.extensions)
+        return (self.settings.hostname, *filter(None, offered), "HELP")
+
+
+def make_rules(
+    settings: Settings,
+    handlers: Iterable[object],
+    extensions: Iterable[IExtension],
+    verbs: Mapping[str, Verb],
+) -> Rules:
+    """
+    :param verbs: the core's own.
+    :raise TypeError: for a handler that declares no hook, or one wrongly.
+    :raise ValueError: if two extensions claim the same verb, parameter or row.
+    """
+    extensions = tuple(extensions)
+    known = dict(verbs)
+    for extension in extensions:
+        for name, verb in extension.verbs().items():
+            if name in known:
+                raise ValueError(f"two extensions claim the verb {name}")
+            known[name] = verb
+
+    def played(role: str) -> tuple[Any, ...]:
+        # The base class of extensions marks its own empty roles.
+        methods = (getattr(extension, role) for extension in extensions)
+        return tuple(m for m in methods if not getattr(m, "does_nothing", False))
+
+    return Rules(
+        settings=settings,
+        hooks=Hooks(tuple(handlers)),
+        extensions=extensions,
+        verbs={name.encode("ascii"): (name, verb) for name, verb in known.items()},
+        table=merge((TRANSITIONS, *(extension.rows() for extension in extensions))),
+        mail_parameters=_parameters((e, e.mail_parameters()) for e in extensions),
+        rcpt_parameters=_parameters((e, e.rcpt_parameters()) for e in extensions),
+        gates=played("gate"),
+        mail_checks=played("check_mail"),
+        rcpt_checks=played("check_rcpt"),
+        content_checks=played("check_content"),
+        budget=Budget(settings.content_memory),
+    )

@@ -1,0 +1,112 @@
+"""
+What one connection and one transaction know: data, and nothing else.
+
+Hooks may set attributes of their own on a :class:`Session` and an :class:`Envelope`; the names
+that aiosmtpd documents mean the same here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from .replies import Reply
+
+
+class Parameters(list[str]):
+    """
+    The parameters of one MAIL or RCPT command: a list of the words as the client sent them.
+    """
+
+    #: What each known parameter's extension made of it, by keyword in capitals.
+    values: dict[str, Any]
+
+    def __init__(self, words: list[str] | None = None) -> None:
+        super().__init__(words or ())
+        self.values = {}
+
+    def get(self, keyword: str, default: Any = None) -> Any:
+        """
+        :return: the value of a parameter as its extension parsed it, or `default`.
+        """
+        return self.values.get(keyword.upper(), default)
+
+
+@attrs.frozen(eq=False)
+class Recipient:
+    """
+    One accepted RCPT command; two for the same address are two recipients.
+    """
+
+    address: str
+    options: Parameters
+    #: What the client was told.
+    reply: Reply
+
+
+@attrs.define(slots=False, eq=False)
+class Session:
+    """
+    What is known about the client of one connection.
+    """
+
+    #: Names the connection in logs.
+    id: str = ""
+    #: The client's address as its socket gives it: ``(host, port, ...)``, a path, or None.
+    peer: Any = None
+    #: Our own side of the connection, likewise.
+    local: Any = None
+    #: The argument of the last accepted EHLO or HELO.
+    host_name: str | None = None
+    #: Whether that was EHLO.
+    extended_smtp: bool = False
+    #: Facts about TLS as a dict, or None in the clear.
+    ssl: dict[str, Any] | None = None
+    #: The same, typed.
+    tls: Any = None
+    #: What a PROXY header said.
+    proxy: Any = None
+    #: None before AUTH, then whether it succeeded.
+    authenticated: bool | None = None
+    auth_data: Any = attrs.field(default=None, repr=False)
+    login_data: Any = attrs.field(default=None, repr=False)
+    #: The reactor that serves this connection.
+    reactor: Any = attrs.field(default=None, repr=False)
+    #: A place for handlers' own facts.
+    notes: dict[Any, Any] = attrs.field(factory=dict, repr=False)
+
+
+@attrs.define(slots=False, eq=False)
+class Envelope:
+    """
+    One mail transaction (RFC 5321 section 3.3).  It is never cleared, always replaced by a new
+    one, so a handler may keep it.
+    """
+
+    #: Names the transaction in logs and trace headers.
+    id: str = ""
+    #: The reverse-path without brackets; ``""`` is the null sender, None is "no MAIL yet".
+    mail_from: str | None = None
+    mail_options: list[str] = attrs.field(factory=list)
+    #: What the hooks take for recipients: they may rewrite it.
+    rcpt_tos: list[str] = attrs.field(factory=list)
+    rcpt_options: list[str] = attrs.field(factory=list)
+    #: What the client was told is accepted: one entry for each positive reply to RCPT.
+    recipients: list[Recipient] = attrs.field(factory=list)
+    #: Whether MAIL asked for SMTPUTF8 (RFC 6531).
+    smtp_utf8: bool = False
+    #: BODY of MAIL: ``7BIT``, ``8BITMIME`` or None (RFC 6152).
+    body: str | None = None
+    #: SIZE of MAIL in octets, as the client declared it, or None (RFC 1870).
+    size: int | None = None
+    #: DSN parameters of MAIL (RFC 3461).
+    dsn: Any = None
+    #: Whether MAIL asked for REQUIRETLS (RFC 8689).
+    require_tls: bool = False
+    #: The protocol's name for trace headers (RFC 3848, RFC 6531), such as ``ESMTP``.
+    protocol: str = "SMTP"
+    #: The message: bytes, or str where `decode_data` is set.  Only for `IDATAHook`.
+    content: bytes | str | None = attrs.field(default=None, repr=False)
+    #: The message as it came, whatever `decode_data` says.  Only for `IDATAHook`.
+    original_content: bytes | None = attrs.field(default=None, repr=False)

@@ -1,0 +1,97 @@
+"""
+Every setting of a server, with its default and its check, in one place.
+
+The factory takes these as keyword arguments and the command line fills the same fields.  Names are
+those of aiosmtpd where the meaning is the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+#: What becomes of bare CR and LF in the content of DATA.
+BARE_NEWLINE = ("reject", "normalize", "keep")
+#: What becomes of a MAIL or RCPT parameter that no extension knows.
+UNKNOWN_PARAMETERS = ("reject", "ignore", "pass")
+
+_boolean = attrs.validators.instance_of(bool)
+
+
+def _count(instance: Settings, attribute: attrs.Attribute[int], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{attribute.name} wants a whole number from 0, not {value!r}")
+
+
+def _seconds(instance: Settings, attribute: attrs.Attribute[float], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
+        raise ValueError(f"{attribute.name} wants a number of seconds from 0, not {value!r}")
+
+
+def _one_line(instance: Settings, attribute: attrs.Attribute[str], value: Any) -> None:
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        raise ValueError(f"{attribute.name} wants one line of printable ASCII, not {value!r}")
+
+
+def _host(instance: Settings, attribute: attrs.Attribute[str], value: Any) -> None:
+    _one_line(instance, attribute, value)
+    if " " in value or len(value) > 255:
+        raise ValueError(f"{attribute.name} wants a host name, not {value!r}")
+
+
+def _none_is_zero(value: int | None) -> int:
+    return 0 if value is None else value
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """
+    The settings of one server.
+
+    :raise ValueError: for a value out of range.
+    """
+
+    #: Our name in the greeting, in replies and in trace headers.  "" becomes the machine's FQDN
+    #: when the factory is made.
+    hostname: str = attrs.field(default="", validator=_host)
+    #: What follows the name in the greeting.
+    ident: str = attrs.field(default="ESMTP txsmtpd", validator=_one_line)
+    #: Octets in a message; 0 or None is no limit.
+    data_size_limit: int = attrs.field(default=2**25, converter=_none_is_zero, validator=_count)
+    #: Whether to offer SMTPUTF8 (RFC 6531).
+    enable_SMTPUTF8: bool = attrs.field(default=True, validator=_boolean)
+    #: Whether `Envelope.content` is str: UTF-8 if SMTPUTF8 is offered, else ASCII.
+    decode_data: bool = attrs.field(default=False, validator=_boolean)
+    #: What becomes of bare CR and LF in the content of DATA: they never end it.
+    bare_newline: str = attrs.field(
+        default="normalize", validator=attrs.validators.in_(BARE_NEWLINE)
+    )
+    #: Octets in a line of content, CRLF included; 0 is no limit.
+    line_length_limit: int = attrs.field(default=0, validator=_count)
+    #: What becomes of a MAIL or RCPT parameter that no extension knows.
+    unknown_parameters: str = attrs.field(
+        default="reject", validator=attrs.validators.in_(UNKNOWN_PARAMETERS)
+    )
+    #: Whether addresses may be sloppy: no brackets, underscores in domains and the like.
+    lenient: bool = attrs.field(default=False, validator=_boolean)
+    #: Recipients of one message; 0 is no limit.
+    max_recipients: int = attrs.field(default=1000, validator=_count)
+    #: Replies to junk before the connection is closed; 0 is no limit.
+    max_errors: int = attrs.field(default=20, validator=_count)
+    #: Connections at a time, in all; 0 is no limit.
+    max_connections: int = attrs.field(default=1000, validator=_count)
+    #: Connections at a time from one client address; 0 is no limit.
+    max_connections_per_host: int = attrs.field(default=0, validator=_count)
+    #: Octets of content held in memory over all connections, for handlers that want it whole.
+    content_memory: int = attrs.field(default=2**28, validator=_count)
+    #: Seconds that a client may take for its next command; 0 is for ever.
+    timeout: float = attrs.field(default=300, validator=_seconds)
+    #: Seconds that a client may take for its next octets of content (as `timeout`).
+    data_timeout: float = attrs.field(
+        default=attrs.Factory(lambda self: self.timeout, takes_self=True), validator=_seconds
+    )
+    #: Seconds that a hook may take; the end of data may take twice as long.
+    hook_timeout: float = attrs.field(default=300, validator=_seconds)
+    #: Seconds that a connection may last; 0 is for ever.
+    session_timeout: float = attrs.field(default=0, validator=_seconds)

@@ -1,0 +1,95 @@
+"""
+Trace headers (RFC 5321 section 4.4): where a message came from and for whom.
+
+Time is an argument.  What came from the client has been through the grammar, but hooks may put what
+they like into a session and an envelope, and lenient servers take what they can get for a host
+name.  So every value is made harmless here: a header that comes out is one header, and it parses.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import datetime
+from email.utils import format_datetime
+
+from .session import Envelope, Session
+
+# C0, DEL, C1, and the two separators that some readers take for line ends.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# What would end or begin something else where a host name is wanted; Postfix replaces these too.
+_SPECIALS = re.compile(r'[ <>()\\";@]')
+
+
+def _clean(text: str) -> str:
+    return _CONTROLS.sub(" ", text)
+
+
+def _host(name: str) -> str:
+    return _SPECIALS.sub("?", _clean(name))
+
+
+def _encode(header: str) -> bytes:
+    return f"{header}\r\n".encode("utf-8", "replace")
+
+
+def protocol_name(session: Session, smtp_utf8: bool, *, lmtp: bool = False) -> str:
+    """
+    The name of the protocol that a message came by (RFC 3848, RFC 6531 section 4.3).
+    """
+    if not session.extended_smtp and not lmtp:
+        return "SMTP"
+    base = "LMTP" if lmtp else "SMTP" if smtp_utf8 else "ESMTP"
+    suffix = "S" * (session.ssl is not None) + "A" * bool(session.authenticated)
+    return f"UTF8{base}{suffix}" if smtp_utf8 else base + suffix
+
+
+def address_literal(peer: object) -> str | None:
+    """
+    The client's address as RFC 5321 section 4.1.3 writes it, or None where it has no IP address.
+    """
+    if not isinstance(peer, tuple) or not peer:
+        return None
+    try:
+        # A scope belongs to this machine and has no place in a literal.
+        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv4Address):
+        return f"[{address}]"
+    # How a socket that takes both families shows a client that speaks IPv4.
+    mapped = address.ipv4_mapped
+    return f"[IPv6:{address}]" if mapped is None else f"[{mapped}]"
+
+
+def return_path(envelope: Envelope) -> bytes:
+    """
+    The header that final delivery puts on top: the reverse-path.
+    """
+    return _encode(f"Return-Path: <{_clean(envelope.mail_from or '')}>")
+
+
+def delivered_to(address: str) -> bytes:
+    """
+    The header that names a mailbox which the message was delivered to.
+    """
+    return _encode(f"Delivered-To: {_clean(address)}")
+
+
+def received(session: Session, envelope: Envelope, hostname: str, when: datetime) -> bytes:
+    """
+    The time stamp line.
+
+    It names a recipient only if there is one, so that nobody learns of a blind copy (section 7.2).
+
+    :param hostname: our own name.
+    :param when: the time of receipt, with its zone.
+    """
+    literal = address_literal(session.peer)
+    source = _host(session.host_name or "unknown")
+    clauses = [f"from {source} ({literal})" if literal else f"from {source}"]
+    clauses.append(f"by {hostname} with {envelope.protocol} id {envelope.id}")
+    if len(envelope.rcpt_tos) == 1:
+        clauses.append(f"for <{_clean(envelope.rcpt_tos[0])}>")
+    folded = "\r\n\t".join(clauses)
+    return _encode(f"Received: {folded};\r\n\t{format_datetime(when)}")

@@ -1,0 +1,346 @@
+"""
+The commands of RFC 5321 section 4.1.1.
+
+A verb judges its argument, asks its hook, records what was accepted and returns an outcome.  It
+raises :class:`~txsmtpd.core.replies.Rejected` for what is wrong with the command itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from . import grammar, replies, trace
+from .content import DotReader
+from .context import Context
+from .delivery import begin
+from .outcomes import CLOSE, Body, Outcome, Step, Verb
+from .replies import Rejected, Reply
+from .rules import Check, Parameter
+from .session import Envelope, Parameters, Recipient
+from .states import NO_RCPT
+
+
+def _syntax(text: str) -> Reply:
+    return Reply(501, "5.5.4", (f"Syntax: {text}",))
+
+
+_MAIL_SYNTAX = "MAIL FROM:<address> [parameters]"
+_RCPT_SYNTAX = "RCPT TO:<address> [parameters]"
+_BAD_MAIL = _syntax(_MAIL_SYNTAX)
+_BAD_RCPT = _syntax(_RCPT_SYNTAX)
+_BAD_VRFY = _syntax("VRFY address")
+
+
+def _only(reply: Reply) -> Outcome:
+    return Outcome((reply,))
+
+
+# Greeting: EHLO and HELO.
+
+
+def ehlo(context: Context, argument: str) -> Step:
+    """
+    EHLO (RFC 5321 section 4.1.1.1).
+    """
+    hostname = _hostname(context, argument)
+    texts = context.rules.ehlo_texts(context.session)
+    default = Reply(250, None, texts)
+    conclude = _greeter(context, hostname, extended=True)
+    if context.hooks.EHLO is None:
+        return conclude(default)
+    lines = [f"250-{text}" for text in texts[:-1]] + [f"250 {texts[-1]}"]
+    return context.ask(context.hooks.EHLO, default, conclude, hostname, lines)
+
+
+def helo(context: Context, argument: str) -> Step:
+    """
+    HELO (RFC 5321 section 4.1.1.1): after it no extension is on.
+    """
+    hostname = _hostname(context, argument)
+    default = Reply(250, None, (context.settings.hostname,))
+    conclude = _greeter(context, hostname, extended=False)
+    return context.ask(context.hooks.HELO, default, conclude, hostname)
+
+
+def _hostname(context: Context, argument: str) -> str:
+    try:
+        return grammar.host(argument, lenient=context.settings.lenient)
+    except grammar.GrammarError:
+        raise Rejected(replies.BAD_HOSTNAME) from None
+
+
+def _greeter(context: Context, hostname: str, *, extended: bool) -> Callable[[Reply], Outcome]:
+    session = context.session
+    before = session.host_name
+
+    def conclude(reply: Reply) -> Outcome:
+        if reply.positive:
+            if session.host_name is before:
+                session.host_name = hostname
+            session.extended_smtp = extended
+            context.reset()
+        return _only(reply)
+
+    return conclude
+
+
+# The transaction: MAIL, RCPT, DATA.
+
+
+def mail(context: Context, argument: str) -> Step:
+    """
+    MAIL (RFC 5321 section 4.1.1.2).
+    """
+    text = _after_keyword(argument, "FROM:", _BAD_MAIL)
+    address, rest = _path(context, text, _asks_for_utf8(text), replies.BAD_SENDER)
+    options = _options(context, rest, context.rules.mail_parameters)
+    try:
+        _run(context.rules.mail_checks, context, options)
+    except Rejected:
+        context.reset()
+        raise
+    conclude = partial(_opened, context, context.envelope, address, options)
+    return context.ask(context.hooks.MAIL, replies.SENDER_OK, conclude, address, options)
+
+
+def _asks_for_utf8(text: str) -> bool:
+    """
+    Whether the sender may be non-ASCII, which is said behind it, by SMTPUTF8 (RFC 6531).
+    """
+    if text.isascii():
+        return False
+    try:
+        return ("SMTPUTF8", None) in grammar.parameters(grammar.split_path(text)[1], utf8=True)
+    except grammar.GrammarError:
+        return False
+
+
+def _opened(
+    context: Context, envelope: Envelope, address: str, options: Parameters, reply: Reply
+) -> Outcome:
+    if not reply.positive:
+        context.reset()
+        return _only(reply)
+    context.echo = False
+    if envelope.mail_from is None:
+        envelope.mail_from = address
+    if not envelope.mail_options:
+        envelope.mail_options = list(options)
+    envelope.protocol = trace.protocol_name(context.session, envelope.smtp_utf8)
+    return _only(reply)
+
+
+def rcpt(context: Context, argument: str) -> Step:
+    """
+    RCPT (RFC 5321 section 4.1.1.3).
+    """
+    envelope = context.envelope
+    text = _after_keyword(argument, "TO:", _BAD_RCPT)
+    address, rest = _path(context, text, envelope.smtp_utf8, replies.BAD_RECIPIENT)
+    if not address:
+        raise Rejected(replies.BAD_RECIPIENT)
+    options = _options(context, rest, context.rules.rcpt_parameters)
+    if 0 < context.settings.max_recipients <= len(envelope.recipients):
+        raise Rejected(replies.TOO_MANY_RECIPIENTS)
+    _run(context.rules.rcpt_checks, context, options)
+    tos = envelope.rcpt_tos
+    # What the list looks like before the hook tells whether the hook has changed it.
+    before = (tos, len(tos), tos[-1] if tos else None)
+    conclude = partial(_addressed, envelope, address, options, before)
+    return context.ask(context.hooks.RCPT, replies.RECIPIENT_OK, conclude, address, options)
+
+
+def _addressed(
+    envelope: Envelope,
+    address: str,
+    options: Parameters,
+    before: tuple[list[str], int, str | None],
+    reply: Reply,
+) -> Outcome:
+    if reply.positive:
+        envelope.recipients.append(Recipient(address, options, reply))
+        tos = envelope.rcpt_tos
+        if tos is before[0] and len(tos) == before[1] and (tos[-1] if tos else None) is before[2]:
+            tos.append(address)
+            envelope.rcpt_options.extend(options)
+    return _only(reply)
+
+
+def _after_keyword(argument: str, keyword: str, otherwise: Reply) -> str:
+    """
+    What follows ``FROM:`` or ``TO:`` and one optional space, which many clients send.
+    """
+    end = len(keyword)
+    if argument[:end].upper() != keyword:
+        raise Rejected(otherwise)
+    text = argument[end + 1 :] if argument[end : end + 1] == " " else argument[end:]
+    if not text:
+        raise Rejected(otherwise)
+    return text
+
+
+def _path(context: Context, text: str, utf8: bool, otherwise: Reply) -> tuple[str, str]:
+    try:
+        return grammar.path(text, utf8=utf8, lenient=context.settings.lenient)
+    except grammar.NotASCII:
+        raise Rejected(replies.NEEDS_SMTPUTF8) from None
+    except grammar.GrammarError:
+        raise Rejected(otherwise) from None
+
+
+def _options(context: Context, text: str, known: Mapping[str, Parameter]) -> Parameters:
+    """
+    Read the parameters of a MAIL or RCPT command (RFC 5321 section 4.1.2).
+    """
+    if not text:
+        return Parameters()
+    try:
+        words = grammar.words(text, utf8=not text.isascii())
+    except grammar.GrammarError:
+        raise Rejected(replies.BAD_PARAMETER) from None
+    if not context.session.extended_smtp:
+        raise Rejected(replies.UNKNOWN_PARAMETER)
+    options = Parameters(words)
+    seen = set()
+    for word in words:
+        keyword, value = grammar.keyword_value(word)
+        if keyword in seen:
+            raise Rejected(replies.TWICE_PARAMETER)
+        seen.add(keyword)
+        _option(context, options, word, keyword, value, known)
+    return options
+
+
+def _option(
+    context: Context,
+    options: Parameters,
+    word: str,
+    keyword: str,
+    value: str | None,
+    known: Mapping[str, Parameter],
+) -> None:
+    parameter = known.get(keyword)
+    if parameter is None or parameter.extension.keyword(context.session) is None:
+        policy = context.settings.unknown_parameters
+        if policy == "reject":
+            raise Rejected(replies.UNKNOWN_PARAMETER)
+        if policy == "ignore":
+            options.remove(word)
+        return
+    try:
+        options.values[keyword] = parameter.parse(context.session, value)
+    except ValueError:
+        raise Rejected(replies.BAD_PARAMETER) from None
+
+
+def _run(checks: tuple[Check, ...], context: Context, options: Parameters) -> None:
+    for check in checks:
+        check(context.session, context.envelope, options)
+
+
+def data(context: Context, argument: str) -> Step:
+    """
+    DATA (RFC 5321 section 4.1.1.4).
+    """
+    _nothing(argument)
+    for check in context.rules.content_checks:
+        check(context.session, context.envelope)
+    return _receive(context)
+
+
+async def _receive(context: Context) -> Outcome:
+    delivery = await begin(context, newlines=context.settings.bare_newline)
+    return Outcome((delivery.go_ahead,), Body(DotReader(), delivery))
+
+
+def no_recipients(context: Context, argument: str, reply: Reply) -> Outcome:
+    """
+    Refuse content that nobody is left to receive in words that say so.
+    """
+    if reply is replies.BAD_SEQUENCE and context.state == NO_RCPT:
+        return _only(replies.NO_RECIPIENTS)
+    return _only(reply)
+
+
+# The rest.
+
+
+def rset(context: Context, argument: str) -> Step:
+    """
+    RSET (RFC 5321 section 4.1.1.5).
+    """
+    _nothing(argument)
+    answer = context.ask(context.hooks.RSET, replies.OK, _only)
+    # Now, because it happens even if the hook says no.
+    context.happened("RSET")
+    context.reset("RSET")
+    return answer
+
+
+def noop(context: Context, argument: str) -> Step:
+    """
+    NOOP (RFC 5321 section 4.1.1.9).
+    """
+    return context.ask(context.hooks.NOOP, replies.OK, _only, argument)
+
+
+def quit(context: Context, argument: str) -> Step:
+    """
+    QUIT (RFC 5321 section 4.1.1.10).
+    """
+    _nothing(argument)
+    return context.ask(context.hooks.QUIT, replies.BYE, _leave)
+
+
+def _leave(reply: Reply) -> Outcome:
+    return Outcome((reply,), CLOSE)
+
+
+def vrfy(context: Context, argument: str) -> Step:
+    """
+    VRFY (RFC 5321 section 4.1.1.6): never says whether a user exists, unless a hook does.
+    """
+    if not argument:
+        raise Rejected(_BAD_VRFY)
+    return context.ask(context.hooks.VRFY, replies.CANNOT_VERIFY, _only, argument)
+
+
+def expn(context: Context, argument: str) -> Step:
+    """
+    EXPN (RFC 5321 section 4.1.1.7): only served if a hook does.
+    """
+    if context.hooks.EXPN is None:
+        return _only(replies.NOT_SERVED)
+    return context.ask(context.hooks.EXPN, replies.OK, _only, argument)
+
+
+def help(context: Context, argument: str) -> Step:
+    """
+    HELP (RFC 5321 section 4.1.1.8).
+    """
+    known = context.rules.verbs.get(argument.encode("utf-8").upper())
+    names = " ".join(sorted(name for name, _ in context.rules.verbs.values()))
+    text = f"Commands: {names}" if known is None else f"Syntax: {known[1].syntax}"
+    default = Reply(214, "2.0.0", (text,))
+    return context.ask(context.hooks.HELP, default, _only, argument)
+
+
+def _nothing(argument: str) -> None:
+    if argument:
+        raise Rejected(replies.NO_ARGUMENT)
+
+
+VERBS: Mapping[str, Verb] = {
+    "EHLO": Verb(ehlo, "EHLO hostname"),
+    "HELO": Verb(helo, "HELO hostname"),
+    "MAIL": Verb(mail, _MAIL_SYNTAX, leads=True),
+    "RCPT": Verb(rcpt, _RCPT_SYNTAX, follows=True),
+    "DATA": Verb(data, "DATA", refused=no_recipients, follows=True),
+    "RSET": Verb(rset, "RSET"),
+    "NOOP": Verb(noop, "NOOP [text]"),
+    "QUIT": Verb(quit, "QUIT"),
+    "VRFY": Verb(vrfy, "VRFY address"),
+    "EXPN": Verb(expn, "EXPN list"),
+    "HELP": Verb(help, "HELP [command]"),
+}

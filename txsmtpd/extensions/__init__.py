@@ -1,0 +1,3 @@
+"""
+ESMTP service extensions, one to a file.
+"""

@@ -1,0 +1,328 @@
+"""
+Delivery into a Maildir, so that a message which was acknowledged survives a power failure.
+
+A file is written in ``tmp/`` and fsynced, renamed into ``new/``, and then ``new/`` is fsynced; only
+after that does the client hear 250.  A reader, which looks in ``new/`` and ``cur/`` only, never
+sees half a file.  When anything fails, and when the message is given up, the file is removed.
+
+All of this may block, so it happens in threads.  A small message is kept in memory and costs one
+visit to a thread; a larger one goes to its file as it comes, and the client waits for the disk.  A
+message is used by one thread at a time.
+
+What was begun in a thread cannot be stopped.  If nobody waits for a delivery any more, because the
+hook took too long, the thread looks once more before the rename and then removes the message
+instead.  If it was past that point the message is delivered, although the client was told to try
+again: a duplicate is the lesser evil (RFC 5321 section 6.1, RFC 1047).  For the same reason a
+message whose rename succeeded and whose directory could not be fsynced is removed again, but may
+have been read by then.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from itertools import count
+from typing import Any, NoReturn
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..core import trace
+from ..core.replies import LOCAL_ERROR, Rejected, Reply
+from ..core.session import Envelope, Session
+from ..interfaces import IContentHook, IContentReceiver
+from .base import HandlerError
+
+#: Octets of a message, with its trace headers, that are held in memory before they go to disk.
+MEMORY = 2**16
+
+STORAGE_FULL = Reply(452, "4.3.1", ("Insufficient system storage",))
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+# Python adds O_CLOEXEC.
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+
+# One for the process: two handlers may share a directory.
+_deliveries = count(1)
+
+
+def _unique_name(when: datetime) -> str:
+    """
+    A file name that no other delivery has, on any machine that shares the directory
+    (https://cr.yp.to/proto/maildir.html).
+    """
+    # The last two are what that page says; a name that begins with a dot is hidden from readers.
+    host = socket.gethostname().replace("/", "\\057").replace(":", "\\072")
+    unique = f"M{when.microsecond}P{os.getpid()}Q{next(_deliveries)}"
+    return f"{int(when.timestamp())}.{unique}.{host}"
+
+
+def _sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _make_directory(path: str) -> None:
+    """
+    Make a directory, and those above it, that only our user may enter, if it is missing.
+    """
+    if os.path.isdir(path):
+        return
+    _make_directory(os.path.dirname(path))
+    # Another process may make it at the same time.
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+        os.chmod(path, 0o700)
+        # Or a power failure takes the directory away, with all that was delivered into it.
+        _sync_directory(os.path.dirname(path))
+
+
+class Forgotten(Exception):
+    """
+    The message was given up before it got into ``new/``.
+    """
+
+
+@attrs.define(eq=False)
+class MessageFile:
+    """
+    One message on its way through ``tmp/`` into ``new/``.
+
+    Every method blocks, and after one that failed nothing is left on disk.
+    """
+
+    directory: str
+    name: str
+    #: Whether to give it up: any thread may set this at any time.
+    forgotten: bool = attrs.field(default=False, init=False)
+    _fd: int | None = attrs.field(default=None, init=False)
+    #: Where the file is, once it is ours.
+    _path: str | None = attrs.field(default=None, init=False)
+
+    def append(self, chunks: Iterable[bytes]) -> None:
+        """
+        Write some more of the message.
+        """
+        try:
+            self._append(b"".join(chunks))
+        except BaseException:
+            self.discard()
+            raise
+
+    def deliver(self, chunks: Iterable[bytes]) -> None:
+        """
+        Write the rest of the message and make it safe in ``new/``.
+        """
+        try:
+            self._move(self._append(b"".join(chunks)))
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """
+        Give the message up and leave nothing behind.
+        """
+        self.forgotten = True
+        # Nothing can be done if these fail, and readers remove what stays in tmp/ for 36 hours.
+        with suppress(OSError):
+            self._close()
+        if self._path is not None:
+            with suppress(OSError):
+                os.unlink(self._path)
+
+    def _append(self, data: bytes) -> int:
+        fd = self._open()
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        return fd
+
+    def _open(self) -> int:
+        if self.forgotten:
+            raise Forgotten
+        if self._fd is None:
+            path = os.path.join(self.directory, "tmp", self.name)
+            self._fd = os.open(path, _CREATE, 0o600)
+            self._path = path
+        return self._fd
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def _move(self, fd: int) -> None:
+        os.fsync(fd)
+        # Some file systems say only now that the disk is full.
+        self._close()
+        if self.forgotten:
+            raise Forgotten
+        new = os.path.join(self.directory, "new")
+        target = os.path.join(new, self.name)
+        os.rename(os.path.join(self.directory, "tmp", self.name), target)
+        self._path = target
+        _sync_directory(new)
+
+
+@implementer(IContentReceiver)
+class MaildirMessage:
+    """
+    Takes the content of one message.
+
+    :param head: what stands before the content.
+    :param run: calls a function in a thread.
+    """
+
+    log = Logger()
+
+    def __init__(self, file: MessageFile, head: bytes, run: Callable[..., Deferred[Any]]) -> None:
+        self._file = file
+        self._run = run
+        self._turn = DeferredLock()
+        self._held = [head]
+        self._size = len(head)
+        self._on_disk = False
+        self._finished = False
+
+    def write(self, chunk: bytes) -> Deferred[None] | None:
+        self._held.append(chunk)
+        self._size += len(chunk)
+        if self._size <= MEMORY:
+            return None
+        self._on_disk = True
+        return self._in_thread(self._file.append, self._take())
+
+    def finish(self) -> Deferred[None]:
+        self._finished = True
+        return self._in_thread(self._file.deliver, self._take())
+
+    def abort(self, reason: str) -> Deferred[None] | None:
+        # After finish it is too late: the message may be somebody's.
+        if self._finished:
+            return None
+        self._file.forgotten = True
+        self._take()
+        return self._in_thread(self._file.discard) if self._on_disk else None
+
+    def _take(self) -> list[bytes]:
+        held, self._held, self._size = self._held, [], 0
+        return held
+
+    def _in_thread(self, job: Callable[..., None], *arguments: object) -> Deferred[None]:
+        """
+        Run a job when those before it have ended.
+
+        To cancel what this returns gives the message up.  The job itself and its turn are not
+        cancelled: they would be lost, and the thread would go on all the same.
+        """
+        waiting: Deferred[None] = Deferred()
+        waiting.addErrback(self._forget_if_cancelled)
+        done = self._turn.run(self._run, job, *arguments)
+        done.addErrback(self._refuse)
+        done.addCallbacks(waiting.callback, waiting.errback)
+        return waiting
+
+    def _forget_if_cancelled(self, failure: Failure) -> Failure:
+        if failure.check(CancelledError):
+            self._file.forgotten = True
+        return failure
+
+    def _refuse(self, failure: Failure) -> NoReturn:
+        error = failure.value
+        if not isinstance(error, Forgotten):
+            self.log.failure(
+                "Cannot deliver {name} into maildir {path}",
+                failure,
+                name=self._file.name,
+                path=self._file.directory,
+            )
+        full = isinstance(error, OSError) and error.errno in _FULL
+        raise Rejected(STORAGE_FULL if full else LOCAL_ERROR)
+
+
+def _local_time() -> datetime:
+    return datetime.now().astimezone()
+
+
+@implementer(IContentHook)
+class Maildir:
+    """
+    Delivers every message into one Maildir, its content byte for byte behind the headers
+    Return-Path, Delivered-To for each recipient, and Received.
+
+    :param path: the directory; :meth:`prepare` makes it.
+    :param run: calls a function in a thread and returns a Deferred for what comes of it.  The
+        default is the thread pool of the session's reactor.
+    :param now: the time, with its zone.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        run: Callable[..., Deferred[Any]] | None = None,
+        now: Callable[[], datetime] = _local_time,
+    ) -> None:
+        # twistd changes its directory between reading its options and starting its services.
+        self.path = os.path.abspath(path)
+        self._run = run
+        self._now = now
+
+    @classmethod
+    def from_spec(cls, argument: str | None) -> Maildir:
+        """
+        Make it of ``maildir:DIR``.
+        """
+        if not argument:
+            raise ValueError("maildir wants a directory: maildir:DIR")
+        # No shell expands a tilde behind a colon.
+        return cls(os.path.expanduser(argument))
+
+    def prepare(self) -> None:
+        """
+        Make what is missing of the Maildir, for this user only, and try a delivery.
+
+        :raise HandlerError: if a message could not be delivered.
+        """
+        try:
+            for name in ("tmp", "new", "cur"):
+                _make_directory(os.path.join(self.path, name))
+            self._try_delivery()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise HandlerError(f"maildir {self.path}: cannot be written: {reason}") from error
+
+    def _try_delivery(self) -> None:
+        # Readers pass over a name that begins with a dot.
+        probe = MessageFile(self.path, f".{_unique_name(self._now())}")
+        probe.deliver([b""])
+        probe.discard()
+
+    def open_content(self, server: Any, session: Session, envelope: Envelope) -> MaildirMessage:
+        when = self._now()
+        head = [
+            trace.return_path(envelope),
+            *map(trace.delivered_to, envelope.rcpt_tos),
+            trace.received(session, envelope, server.hostname, when),
+        ]
+        file = MessageFile(self.path, _unique_name(when))
+        return MaildirMessage(file, b"".join(head), self._run or _runner(session.reactor))
+
+
+def _runner(reactor: Any) -> Callable[..., Deferred[Any]]:
+    def run(job: Callable[..., Any], *arguments: object) -> Deferred[Any]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), job, *arguments)
+
+    return run

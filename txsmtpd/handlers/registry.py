@@ -1,0 +1,93 @@
+"""
+From ``--handler NAME[:ARG]`` to a handler.
+"""
+
+from __future__ import annotations
+
+from inspect import ismodule
+from typing import Any
+
+from twisted.python.reflect import namedAny
+
+from .base import HandlerSpec
+from .debug import Debug
+from .maildir import Maildir
+from .sink import Sink
+
+#: The handlers that have a short name.
+BUILTIN: dict[str, HandlerSpec] = {
+    spec.name: spec
+    for spec in (
+        HandlerSpec(
+            "debug",
+            "debug[:stdout|stderr]",
+            "print each message",
+            Debug.from_spec,
+        ),
+        HandlerSpec(
+            "maildir",
+            "maildir:DIR",
+            "deliver into a Maildir, which is made if it is missing",
+            Maildir.from_spec,
+        ),
+        HandlerSpec(
+            "sink",
+            "sink",
+            "accept every message and forget it",
+            Sink.from_spec,
+        ),
+    )
+}
+
+
+def make_handler(spec: str) -> Any:
+    """
+    Make a handler of the value of ``--handler``.
+
+    :param spec: one of :data:`BUILTIN` or the dotted name of a class, either with an argument
+        behind a colon.  A class gets the argument if it has `from_spec`, else it is called without.
+    :raise ValueError: with one sentence that says what is wrong.
+    """
+    name, colon, rest = spec.partition(":")
+    argument = rest if colon else None
+    if name in BUILTIN:
+        return BUILTIN[name].from_spec(argument)
+    if "." not in name:
+        known = ", ".join(sorted(BUILTIN))
+        raise ValueError(f"unknown handler {name!r}: say {known}, or the dotted name of a class")
+    factory = _find(name)
+    try:
+        return _make(factory, argument)
+    except Exception as error:
+        raise ValueError(f"handler {name} cannot be made: {_sentence(error)}") from error
+
+
+def _find(name: str) -> Any:
+    try:
+        found = namedAny(name)
+    except (AttributeError, ValueError) as error:
+        # Also what namedAny raises where there is no such module.
+        raise ValueError(f"there is no handler {name}: {_sentence(error)}") from error
+    except Exception as error:
+        # Whatever a module runs into when it is imported.
+        raise ValueError(f"handler {name} cannot be imported: {_sentence(error)}") from error
+    if ismodule(found) or not callable(found):
+        raise ValueError(f"handler {name} is not a class")
+    return found
+
+
+def _make(factory: Any, argument: str | None) -> Any:
+    from_spec = getattr(factory, "from_spec", None)
+    if from_spec is not None:
+        return from_spec(argument)
+    if argument is not None:
+        raise ValueError("it takes no argument")
+    return factory()
+
+
+def _sentence(error: Exception) -> str:
+    # A ValueError is how one says it in words meant for a person.
+    words = " ".join(str(error).split())
+    if isinstance(error, ValueError) and words:
+        return words
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

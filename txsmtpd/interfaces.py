@@ -1,0 +1,277 @@
+"""
+The contract: what a handler may do, and what an extension is.
+
+A *handler* is any object that declares some of the hook interfaces below, each of one method, with
+`zope.interface.implementer` or all at once with :func:`txsmtpd.hooks`.  The first three arguments
+of every hook are the same:
+
+``server``
+    the protocol instance that speaks with the client;
+``session``
+    the :class:`~txsmtpd.core.session.Session` of the connection;
+``envelope``
+    the :class:`~txsmtpd.core.session.Envelope` of the transaction.
+
+A hook returns a verdict: None to go on as if there were no hook, or a reply, as a
+:class:`~txsmtpd.core.replies.Reply` or as text such as ``"550 5.1.1 No such user"``.  It may return
+it at once, as a Deferred, or from an ``async def``.  To refuse it returns a negative reply (4xx or
+5xx) or raises :class:`~txsmtpd.core.replies.Rejected`.  Any other exception is logged and answered
+451 4.3.0 without its text.  A 421 closes the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeAlias, Union
+
+from zope.interface import Interface
+
+from .core.outcomes import Verb
+from .core.replies import Reply
+from .core.session import Envelope, Parameters, Session
+from .core.states import Table
+
+#: What a hook decides.
+Verdict: TypeAlias = Union[Reply, str, bytes, None]
+#: What a hook returns.
+Answer: TypeAlias = Union[Verdict, Awaitable[Verdict]]
+
+# `server` is Any because this module must not import Twisted, and because a handler may say in its
+# own signature which protocol class it wants.
+
+
+class ICONNECTHook(Interface):
+    def handle_CONNECT(server: Any, session: Session, envelope: Envelope) -> Answer:
+        """
+        A client has connected and was not greeted yet (RFC 5321 section 3.1).
+
+        :return: a 220 replaces the greeting; 421 and 521 are sent and the connection is closed;
+            after any other refusal every command but QUIT is answered 503.
+        """
+
+
+class IHELOHook(Interface):
+    def handle_HELO(server: Any, session: Session, envelope: Envelope, hostname: str) -> Answer:
+        """
+        HELO (RFC 5321 section 4.1.1.1).
+        """
+
+
+class IEHLOHook(Interface):
+    def handle_EHLO(
+        server: Any, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> Union[Answer, list[str], Awaitable[list[str]]]:
+        """
+        EHLO (RFC 5321 section 4.1.1.1).
+
+        :param responses: the lines of the reply, each with its ``250-`` or ``250`` and a space.
+        :return: a verdict, or the lines to send in place of `responses`; what separates the code
+            from the text is set anew.
+        """
+
+
+class IMAILHook(Interface):
+    def handle_MAIL(
+        server: Any, session: Session, envelope: Envelope, address: str, options: Parameters
+    ) -> Answer:
+        """
+        MAIL, after syntax, limits and extensions have accepted it (RFC 5321 section 4.1.1.2).
+
+        :param address: the reverse-path without brackets, ``""`` for the null sender.
+        """
+
+
+class IRCPTHook(Interface):
+    def handle_RCPT(
+        server: Any, session: Session, envelope: Envelope, address: str, options: Parameters
+    ) -> Answer:
+        """
+        RCPT, after syntax, limits and extensions have accepted it (RFC 5321 section 4.1.1.3).
+
+        :param address: the forward-path without brackets and source route.
+        """
+
+
+class IDATAStartHook(Interface):
+    def handle_DATA_start(server: Any, session: Session, envelope: Envelope) -> Answer:
+        """
+        DATA or the first BDAT, before the client is told to go ahead.
+
+        :return: None, a 354 in words of one's own, or a refusal.
+        """
+
+
+class IContentReceiver(Interface):
+    """
+    Takes one message as it arrives.  Exactly one of `finish` and `abort` is called, once.
+    """
+
+    def write(chunk: bytes) -> Union[None, Awaitable[None]]:
+        """
+        Take some octets of content.
+
+        :return: None to get more at once, or something to wait for first: the client is not read
+            meanwhile.
+        :raise Rejected: to refuse the message; nothing more is written to anyone.
+        """
+
+    def finish() -> Answer:
+        """
+        The message is whole.
+
+        A positive reply takes responsibility for it (RFC 5321 section 6.1): what must be safe is
+        safe by then.  None is such a reply.
+        """
+
+    def abort(reason: str) -> Union[None, Awaitable[None]]:
+        """
+        The message will not be whole, or someone else has refused it: forget it.
+        """
+
+
+class IContentHook(Interface):
+    def open_content(
+        server: Any, session: Session, envelope: Envelope
+    ) -> Union[IContentReceiver, Awaitable[IContentReceiver]]:
+        """
+        A message is about to arrive.
+
+        :raise Rejected: to refuse it before it is sent.
+        """
+
+
+class IDATAHook(Interface):
+    def handle_DATA(server: Any, session: Session, envelope: Envelope) -> Answer:
+        """
+        The message is whole, in ``envelope.content`` and ``envelope.original_content``.
+
+        A positive reply takes responsibility for it (RFC 5321 section 6.1).  None is such a reply.
+        """
+
+
+class IRSETHook(Interface):
+    def handle_RSET(server: Any, session: Session, envelope: Envelope) -> Answer:
+        """
+        RSET, with the envelope that it ended.  The reset has happened, whatever is returned.
+        """
+
+
+class INOOPHook(Interface):
+    def handle_NOOP(server: Any, session: Session, envelope: Envelope, arg: str) -> Answer:
+        """
+        NOOP and the text that followed it.
+        """
+
+
+class IVRFYHook(Interface):
+    def handle_VRFY(server: Any, session: Session, envelope: Envelope, address: str) -> Answer:
+        """
+        VRFY and the user or mailbox as the client spelled it.
+        """
+
+
+class IEXPNHook(Interface):
+    def handle_EXPN(server: Any, session: Session, envelope: Envelope, arg: str) -> Answer:
+        """
+        EXPN and the name of the mailing list.
+        """
+
+
+class IHELPHook(Interface):
+    def handle_HELP(server: Any, session: Session, envelope: Envelope, topic: str) -> Answer:
+        """
+        HELP and what it asked about, ``""`` for nothing in particular.
+        """
+
+
+class IQUITHook(Interface):
+    def handle_QUIT(server: Any, session: Session, envelope: Envelope) -> Answer:
+        """
+        QUIT.  The connection closes, whatever is returned.
+        """
+
+
+class IDISCONNECTHook(Interface):
+    def handle_DISCONNECT(
+        server: Any, session: Session, envelope: Envelope, reason: str
+    ) -> Union[None, Awaitable[None]]:
+        """
+        The connection is gone: called once for each `handle_CONNECT`, or each client if there is
+        none.
+        """
+
+
+class IExceptionHook(Interface):
+    def handle_exception(
+        server: Any, session: Session, envelope: Envelope, error: Exception
+    ) -> Answer:
+        """
+        A hook or a verb has raised `error`, which is logged already.
+
+        :return: a refusal to send in place of 451 4.3.0, or None.
+        """
+
+
+class IExtension(Interface):
+    """
+    One ESMTP service extension (RFC 5321 section 2.2).
+
+    Derive from :class:`txsmtpd.extensions.base.Extension`, which does nothing in every role, and
+    write the roles that yours has.
+    """
+
+    def keyword(session: Session) -> Union[str, None]:
+        """
+        :return: its line in the EHLO reply, such as ``SIZE 1000``, or None where the extension is
+            not offered in this session: its parameters are then unknown too.
+        """
+
+    def mail_parameters() -> Mapping[str, Any]:
+        """
+        :return: for each keyword that it gives MAIL a function ``(session, value)`` that makes a
+            typed value of the text behind ``=``, or of None.  It raises ValueError for a bad value
+            (501 5.5.4), or `Rejected`.
+        """
+
+    def rcpt_parameters() -> Mapping[str, Any]:
+        """
+        The same for RCPT.
+        """
+
+    def verbs() -> Mapping[str, Verb]:
+        """
+        :return: its commands by name.
+        """
+
+    def rows() -> Table:
+        """
+        :return: when its commands are legal.
+        """
+
+    def gate(session: Session, verb: str) -> Union[Reply, None]:
+        """
+        Asked before the table for every command.
+
+        :return: a refusal, or None.
+        """
+
+    def check_mail(session: Session, envelope: Envelope, options: Parameters) -> None:
+        """
+        Judge a whole MAIL command and note in the new envelope what it said.
+
+        :raise Rejected: to refuse it.
+        """
+
+    def check_rcpt(session: Session, envelope: Envelope, options: Parameters) -> None:
+        """
+        Judge a whole RCPT command.
+
+        :raise Rejected: to refuse it.
+        """
+
+    def check_content(session: Session, envelope: Envelope) -> None:
+        """
+        Judge a transaction whose content is about to come by DATA.
+
+        :raise Rejected: to refuse it.
+        """

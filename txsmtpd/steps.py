@@ -1,0 +1,105 @@
+"""
+Runs what hooks return: Deferreds, coroutines and other awaitables, under Twisted.
+
+Most hooks decide at once, even those written as ``async def``.  So a coroutine is started by hand,
+and only one that really waits for something costs a Deferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import copy_context
+from inspect import iscoroutine
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+
+def _resumed(coroutine: Coroutine[Any, Any, Any], wanted: Any) -> Generator[Any, Any, Any]:
+    """
+    The rest of a coroutine that has been started and waits for `wanted`.
+    """
+    while True:
+        try:
+            result = yield wanted
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as error:
+            step = coroutine.throw, error
+        else:
+            step = coroutine.send, result
+        method, argument = step
+        try:
+            wanted = method(argument)
+        except StopIteration as stop:
+            return stop.value
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+class Steps:
+    """
+    A :class:`~txsmtpd.core.outcomes.Runner`.
+
+    :param report: told of exceptions that nobody else hears of.
+    """
+
+    def __init__(self, report: Callable[[BaseException], None]) -> None:
+        self.report = report
+
+    def start(self, awaitable: Awaitable[Any]) -> Any:
+        """
+        Begin to wait for what a hook returned.
+
+        :return: its result, if it is there at once; else a Deferred.  Cancelling that always ends
+            it at once, even if what is behind it takes no notice.
+        :raise Exception: what it raised, if that is at once.
+        """
+        if iscoroutine(awaitable):
+            context = copy_context()
+            try:
+                wanted = context.run(awaitable.send, None)
+            except StopIteration as stop:
+                return stop.value
+            inner = context.run(Deferred.fromCoroutine, _resumed(awaitable, wanted))
+        elif isinstance(awaitable, Deferred):
+            inner = awaitable
+        else:
+            return self.start(_awaited(awaitable))
+        return self._shielded(inner)
+
+    def _shielded(self, inner: Deferred[Any]) -> Any:
+        at_once: list[Any] = []
+        outer: Deferred[Any] | None = None
+
+        def arrived(result: Any) -> None:
+            if outer is None:
+                at_once.append(result)
+            elif not outer.called:
+                outer.callback(result)
+            elif isinstance(result, Failure) and result.check(CancelledError) is None:
+                self.report(result.value)
+
+        inner.addBoth(arrived)
+        if not at_once:
+            outer = Deferred(lambda _: inner.cancel())
+            return outer
+        if isinstance(at_once[0], Failure):
+            at_once[0].raiseException()
+        return at_once[0]
+
+    def detach(self, awaitable: Awaitable[Any]) -> None:
+        """
+        Run something to its end that nobody waits for.
+        """
+        try:
+            waiting = self.start(awaitable)
+        except Exception as error:
+            self.report(error)
+        else:
+            if isinstance(waiting, Deferred):
+                waiting.addErrback(lambda failure: self.report(failure.value))

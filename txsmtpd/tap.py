@@ -1,0 +1,293 @@
+"""
+The options of ``twistd smtpd``, and the service that they describe.
+
+Whatever is wrong with the options ends in one sentence on stderr and status 1, before there is a
+service: an option that cannot be raises ``UsageError``, and :meth:`Options.parseOptions` turns it
+into the end of the process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+import attrs
+from twisted.copyright import version
+from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from . import __version__
+from .core.settings import BARE_NEWLINE, UNKNOWN_PARAMETERS, Settings
+from .factory import SMTPFactory
+from .handlers.registry import BUILTIN, make_handler
+from .service import Listener, SMTPService
+
+# Python's int() also takes "+25", "2_5" and the digits of other scripts: none of them is a number
+# that someone meant to type here.
+_WHOLE = re.compile(r"[0-9]{1,18}")
+_DECIMAL = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}")
+# Those of Twisted's endpoints that begin with a port, which it reads with int().
+_ENDPOINT_WITH_PORT = re.compile(r"(?:tcp6?|ssl):(?:port=)?([^:=]*)(?::|$)")
+
+
+def _number(text: str) -> int | float | str:
+    """
+    :return: a text that is no number as it came, for `Settings` to say what it wants.
+    """
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _DECIMAL.fullmatch(text) else text
+
+
+def _port(text: str) -> int:
+    port = _number(text)
+    if isinstance(port, int) and port <= 65535:
+        return port
+    raise UsageError(
+        f"--port wants a number from 0 to 65535 or an endpoint such as tcp:2525, not {text!r}"
+    )
+
+
+def _one_of(words: Sequence[str]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"wants {', '.join(words[:-1])} or {words[-1]}, not {text!r}")
+        return text
+
+    return read
+
+
+def _setting(
+    option: str,
+    read: Callable[[str], Any],
+    summary: str,
+    *,
+    field: str | None = None,
+    default: str | None = None,
+) -> Callable[[Options, str], None]:
+    """
+    Make the method of an option that fills one field of `Settings`.
+
+    :param field: its name, if it is not the option's.
+    :param default: what --help says of the default, if it is more than a value.
+    """
+    name = field or option.replace("-", "_")
+
+    def method(self: Options, text: str) -> None:
+        try:
+            value = read(text)
+            Settings(**{name: value})
+        except ValueError as error:
+            # Their message may begin with the name of the field.
+            raise UsageError(f"--{option} {str(error).removeprefix(name).lstrip()}") from None
+        self.settings[name] = value
+
+    shown = default or getattr(attrs.fields(Settings), name).default
+    method.__doc__ = f"{summary} [default: {shown}]"
+    return method
+
+
+class Options(UsageOptions):
+    """
+    What the command line says.
+
+    After `parseOptions` the keys ``listeners``, ``handlers`` and ``reactor`` hold what
+    `makeService` needs.
+    """
+
+    longdesc = "Receive mail by SMTP and hand it to a handler, or to a chain of them."
+
+    optFlags = [
+        ["no-smtputf8", None, "Do not offer SMTPUTF8."],
+        ["lenient", None, "Be forgiving about the syntax of addresses."],
+    ]
+
+    #: Who speaks when an option is wrong.
+    program = "twistd smtpd"
+
+    def __init__(self, reactor: Any = None) -> None:
+        super().__init__()
+        self.settings: dict[str, Any] = {}
+        self["reactor"] = reactor
+        self["interface"] = ip_address("127.0.0.1")
+        self._ports: list[str] = []
+        self._specs: list[str] = []
+
+    def opt_port(self, text: str) -> None:
+        """
+        Listen for SMTP on this port, a number from 0 to 65535, or on an endpoint such as
+        tcp6:2525. Repeatable. [default: 2525]
+        """
+        self._ports.append(text)
+
+    opt_p = opt_port
+
+    def opt_smtp(self, text: str) -> None:
+        """
+        The same as --port.
+        """
+        self._ports.append(text)
+
+    def opt_interface(self, text: str) -> None:
+        """
+        The IPv4 or IPv6 address where ports that are mere numbers listen. [default: 127.0.0.1]
+        """
+        try:
+            self["interface"] = ip_address(text)
+        except ValueError:
+            raise UsageError(f"--interface wants an IPv4 or IPv6 address, not {text!r}") from None
+
+    def opt_handler(self, text: str) -> None:
+        """
+        What takes the mail: NAME or NAME:ARGUMENT. Repeatable: a chain, asked in order; see
+        --help-handlers. [default: debug]
+        """
+        self._specs.append(text)
+
+    opt_H = opt_handler
+
+    def opt_help_handlers(self) -> None:
+        """
+        List the handlers and exit.
+        """
+        width = max(len(handler.syntax) for handler in BUILTIN.values())
+        for _, handler in sorted(BUILTIN.items()):
+            print(f"{handler.syntax:{width}}  {handler.help}")
+        raise SystemExit(0)
+
+    def opt_version(self) -> None:
+        """
+        Print the versions of txsmtpd and Twisted and exit.
+        """
+        print(f"txsmtpd {__version__}, Twisted {version}")
+        raise SystemExit(0)
+
+    opt_hostname = _setting(
+        "hostname", str, "What the greeting calls us.", default="the name of this machine"
+    )
+    opt_ident = _setting("ident", str, "What follows our name in the greeting.")
+    opt_size_limit = _setting(
+        "size-limit", _number, "Bytes in a message; 0 is no limit.", field="data_size_limit"
+    )
+    opt_unknown_parameters = _setting(
+        "unknown-parameters",
+        _one_of(UNKNOWN_PARAMETERS),
+        "What becomes of a parameter of MAIL or RCPT that no extension knows: reject, ignore or"
+        " pass it to the handler.",
+    )
+    opt_timeout = _setting(
+        "timeout", _number, "Seconds that a client may take for its next command; 0 is for ever."
+    )
+    opt_data_timeout = _setting(
+        "data-timeout",
+        _number,
+        "Seconds that a client may take for its next bytes of a message; 0 is for ever.",
+        default="as --timeout",
+    )
+    opt_hook_timeout = _setting(
+        "hook-timeout", _number, "Seconds that a handler may take, twice as long for a message."
+    )
+    opt_session_timeout = _setting(
+        "session-timeout", _number, "Seconds that a connection may last; 0 is for ever."
+    )
+    opt_max_connections = _setting(
+        "max-connections", _number, "Connections at a time; 0 is no limit."
+    )
+    opt_max_connections_per_host = _setting(
+        "max-connections-per-host",
+        _number,
+        "Connections at a time from one address; 0 is no limit.",
+    )
+    opt_max_recipients = _setting(
+        "max-recipients", _number, "Recipients of one message; 0 is no limit."
+    )
+    opt_max_errors = _setting(
+        "max-errors", _number, "Errors before a client is cut off; 0 is no limit."
+    )
+    opt_content_memory = _setting(
+        "content-memory", _number, "Bytes of messages held in memory over all connections."
+    )
+    opt_bare_newline = _setting(
+        "bare-newline",
+        _one_of(BARE_NEWLINE),
+        "What becomes of bare CR and LF in a message: reject, normalize or keep.",
+    )
+
+    def parseArgs(self, *arguments: str) -> None:
+        if arguments:
+            raise UsageError(f"takes options only, not {arguments[0]!r}")
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        :raise SystemExit: with one sentence, if the options cannot be.
+        """
+        try:
+            super().parseOptions(options)
+        except UsageError as error:
+            sentence = " ".join(str(error).split())
+            # So begins what getopt says of an option that it does not know or cannot read.
+            hint = "; --help lists all" if sentence.startswith("option ") else ""
+            raise SystemExit(f"{self.program}: {sentence}{hint}") from None
+
+    def postOptions(self) -> None:
+        """
+        Make everything that the options name.
+        """
+        if self["reactor"] is None:
+            from twisted.internet import reactor
+
+            self["reactor"] = reactor
+        if self["no-smtputf8"]:
+            self.settings["enable_SMTPUTF8"] = False
+        if self["lenient"]:
+            self.settings["lenient"] = True
+        self["handlers"] = [self._handler(spec) for spec in self._specs or ["debug"]]
+        factory = self._factory()
+        self["listeners"] = [self._listener(port, factory) for port in self._ports or ["2525"]]
+
+    def _handler(self, spec: str) -> object:
+        try:
+            return make_handler(spec)
+        except ValueError as error:
+            raise UsageError(f"--handler: {error}") from None
+
+    def _factory(self) -> SMTPFactory:
+        try:
+            return SMTPFactory(*self["handlers"], reactor=self["reactor"], **self.settings)
+        except TypeError as error:
+            raise UsageError(f"--handler: {error}") from None
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
+    def _listener(self, text: str, factory: SMTPFactory) -> Listener:
+        if ":" in text:
+            return Listener(self._endpoint(text), factory, text)
+        port = _port(text)
+        six = isinstance(self["interface"], IPv6Address)
+        listen = TCP6ServerEndpoint if six else TCP4ServerEndpoint
+        endpoint = listen(self["reactor"], port, interface=str(self["interface"]))
+        return Listener(endpoint, factory, f"port {port}")
+
+    def _endpoint(self, text: str) -> IStreamServerEndpoint:
+        if begins_with_port := _ENDPOINT_WITH_PORT.match(text):
+            _port(begins_with_port[1])
+        try:
+            endpoint: IStreamServerEndpoint = serverFromString(self["reactor"], text)
+        except Exception as error:
+            # Not only ValueError: a missing argument is the TypeError of an inner function, a
+            # missing key file an OSError, and plugins raise what they like.
+            raise UsageError(f"--port cannot use the endpoint {text!r}: {error}") from None
+        return endpoint
+
+
+def makeService(options: Options) -> SMTPService:
+    """
+    :param options: what `Options.parseOptions` has filled.
+    """
+    return SMTPService(
+        options["reactor"], options["listeners"], options["handlers"], options.program
+    )
