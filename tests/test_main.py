@@ -101,7 +101,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_start_and_stop(self) -> None:
         with subprocess.Popen(
-            [*COMMAND, "--port", "0", "--handler", "sink"],
+            [*COMMAND, "--port", "0", "--hostname", "mx.example", "--handler", "sink"],
             cwd=CHECKOUT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -8,7 +8,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -61,7 +61,8 @@ class SMTPFactory(ServerFactory):
     :raise ValueError: for a setting out of range, or extensions that claim the same thing.
     """
 
-    protocol: ClassVar[type[SMTP]] = SMTP
+    #: The class of each connection: :class:`~txsmtpd.protocol.SMTP` or a subclass of it.
+    protocol: Any = SMTP
     noisy = False
 
     def __init__(
@@ -91,7 +92,7 @@ class SMTPFactory(ServerFactory):
         self._emptied: Deferred[None] | None = None
         self._last_call: IDelayedCall | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> SMTP:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         protocol = self.protocol()
         protocol.factory = self
         return protocol

@@ -22,7 +22,7 @@ it at once, as a Deferred, or from an ``async def``.  To refuse it returns a neg
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias
 
 from zope.interface import Interface
 
@@ -32,9 +32,9 @@ from .core.session import Envelope, Parameters, Session
 from .core.states import Table
 
 #: What a hook decides.
-Verdict: TypeAlias = Union[Reply, str, bytes, None]
+Verdict: TypeAlias = Reply | str | bytes | None
 #: What a hook returns.
-Answer: TypeAlias = Union[Verdict, Awaitable[Verdict]]
+Answer: TypeAlias = Verdict | Awaitable[Verdict]
 
 # `server` is Any because this module must not import Twisted, and because a handler may say in its
 # own signature which protocol class it wants.
@@ -60,7 +60,7 @@ class IHELOHook(Interface):
 class IEHLOHook(Interface):
     def handle_EHLO(
         server: Any, session: Session, envelope: Envelope, hostname: str, responses: list[str]
-    ) -> Union[Answer, list[str], Awaitable[list[str]]]:
+    ) -> Answer | list[str] | Awaitable[list[str]]:
         """
         EHLO (RFC 5321 section 4.1.1.1).
 
@@ -106,7 +106,7 @@ class IContentReceiver(Interface):
     Takes one message as it arrives.  Exactly one of `finish` and `abort` is called, once.
     """
 
-    def write(chunk: bytes) -> Union[None, Awaitable[None]]:
+    def write(chunk: bytes) -> Awaitable[None] | None:
         """
         Take some octets of content.
 
@@ -123,7 +123,7 @@ class IContentReceiver(Interface):
         safe by then.  None is such a reply.
         """
 
-    def abort(reason: str) -> Union[None, Awaitable[None]]:
+    def abort(reason: str) -> Awaitable[None] | None:
         """
         The message will not be whole, or someone else has refused it: forget it.
         """
@@ -132,7 +132,7 @@ class IContentReceiver(Interface):
 class IContentHook(Interface):
     def open_content(
         server: Any, session: Session, envelope: Envelope
-    ) -> Union[IContentReceiver, Awaitable[IContentReceiver]]:
+    ) -> IContentReceiver | Awaitable[IContentReceiver]:
         """
         A message is about to arrive.
 
@@ -194,7 +194,7 @@ class IQUITHook(Interface):
 class IDISCONNECTHook(Interface):
     def handle_DISCONNECT(
         server: Any, session: Session, envelope: Envelope, reason: str
-    ) -> Union[None, Awaitable[None]]:
+    ) -> Awaitable[None] | None:
         """
         The connection is gone: called once for each `handle_CONNECT`, or each client if there is
         none.
@@ -220,7 +220,7 @@ class IExtension(Interface):
     write the roles that yours has.
     """
 
-    def keyword(session: Session) -> Union[str, None]:
+    def keyword(session: Session) -> str | None:
         """
         :return: its line in the EHLO reply, such as ``SIZE 1000``, or None where the extension is
             not offered in this session: its parameters are then unknown too.
@@ -248,7 +248,7 @@ class IExtension(Interface):
         :return: when its commands are legal.
         """
 
-    def gate(session: Session, verb: str) -> Union[Reply, None]:
+    def gate(session: Session, verb: str) -> Reply | None:
         """
         Asked before the table for every command.
 

@@ -5,15 +5,8 @@ How it goes on.  A line goes to the dialog, which returns an outcome or a corout
 replies of the outcome are collected and leave in one write when everything that had arrived was
 obeyed, so that a pipelined group gets its replies together.
 
-How it waits.  `paused` of LineReceiver is set while any of three brakes is on:
-
-- `STEP`: a hook has not decided yet.  What the client has sent meanwhile stays in the buffer, so
-  replies cannot overtake each other.
-- `UNREAD`: the client does not read its replies.
-- `CONTENT`: a handler is not ready for more content.
-
-A brake leaves the transport reading, because a paused transport does not notice that the client
-has gone; only when more than `HELD` octets wait is it paused too.
+How it waits.  A step that is pending, replies that are not read and a consumer that is not ready
+each put on a brake; see :mod:`txsmtpd.brakes`.
 
 How it ends.  One deadline is always running, and what its end means depends on what is going on:
 an idle client is told 421, a pending hook is cancelled, a connection that should have closed long
@@ -27,12 +20,13 @@ from typing import Any, ClassVar, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
-from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from .brakes import CONTENT, STEP, BrakedLineReceiver
 from .core import replies
 from .core.dialog import Dialog
 from .core.outcomes import CLOSE, Body, Outcome, Step
@@ -43,16 +37,10 @@ from .core.settings import Settings
 from .deadline import Deadline
 from .steps import Steps
 
-#: Octets that wait behind a brake before the transport is paused too.
-HELD = 65536
-#: Octets of lines that are looked at together: LineReceiver copies the rest for every line.
-PIECE = 4096
 #: Replies that are collected before they are written.
 BATCH = 256
 #: Seconds that a closed connection may take to send what was written.
 LINGER = 30
-
-STEP, UNREAD, CONTENT = 1, 2, 4
 
 
 class Home(Protocol):
@@ -93,30 +81,8 @@ def _plain(address: Any) -> Any:
     return None
 
 
-@implementer(IPushProducer)
-class _Replies:
-    """
-    Our replies as a producer that the transport may pause, which puts on the `UNREAD` brake.
-
-    It is not the protocol itself: the transport may resume its producer at any time, and must not
-    release a step that is pending.
-    """
-
-    def __init__(self, smtp: SMTP) -> None:
-        self._smtp = smtp
-
-    def pauseProducing(self) -> None:
-        self._smtp._brake(UNREAD)
-
-    def resumeProducing(self) -> None:
-        self._smtp._release(UNREAD)
-
-    def stopProducing(self) -> None:
-        pass
-
-
 @implementer(IHalfCloseableProtocol)
-class SMTP(LineReceiver):
+class SMTP(BrakedLineReceiver):
     """
     One SMTP connection (RFC 5321).
     """
@@ -128,11 +94,7 @@ class SMTP(LineReceiver):
     factory: Home
     dialog: Dialog
 
-    _brakes = 0
-    _feeding = False
     _fresh = True
-    _held = False
-    _closing = False
     _half_closed = False
     _lost = False
     _progress = False
@@ -172,7 +134,7 @@ class SMTP(LineReceiver):
         self._out: list[bytes] = []
         self._deadline = Deadline(self.factory.reactor, self._expired)
         self._session_end = Deadline(self.factory.reactor, self._session_expired)
-        self.transport.registerProducer(_Replies(self), True)
+        super().connectionMade()
         refusal = self.factory.admit(self)
         if refusal is not None:
             self._say_goodbye(refusal)
@@ -189,30 +151,11 @@ class SMTP(LineReceiver):
         self._session_end.within(self.settings.session_timeout)
         self._progress = True
         self._take(self.dialog.greet())
-        self._after_input()
+        self.afterInput()
 
     def dataReceived(self, data: bytes) -> None:
-        if self._closing:
-            return
-        if self._feeding:
-            # From within: the loop that runs finds it in the buffer.
-            self._buffer += data
-            return
         if self._fresh and data and not self._looks_like_text(data):
             return
-        self._feeding = True
-        try:
-            self._feed(self.clearLineBuffer() + data)
-        finally:
-            self._feeding = False
-        self._after_input()
-
-    def _feed(self, data: bytes) -> None:
-        while self.line_mode and not self.paused and len(data) > PIECE:
-            super().dataReceived(data[:PIECE])
-            data = data[PIECE:]
-            if self._closing:
-                return
         super().dataReceived(data)
 
     def _looks_like_text(self, data: bytes) -> bool:
@@ -220,10 +163,10 @@ class SMTP(LineReceiver):
         Whether the first octet may begin a command: a TLS ClientHello's may not.
         """
         self._fresh = False
-        if 32 <= data[0] < 127 or data[0] in b"\r\n\t":
+        if self.closing or 32 <= data[0] < 127 or data[0] in b"\r\n\t":
             return True
         self.log.info("{session}: the client does not speak SMTP", session=self.session.id)
-        self._close()
+        self.close()
         return False
 
     def lineReceived(self, line: bytes) -> None:
@@ -249,15 +192,15 @@ class SMTP(LineReceiver):
         The client has sent its last; what was received is still obeyed and answered.
         """
         self._half_closed = True
-        self._after_input()
+        self.afterInput()
 
     def writeConnectionLost(self) -> None:
         """
         Never called, because we never close one half.
         """
 
-    def connectionLost(self, reason: Failure) -> None:
-        self._lost = self._closing = True
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = self.closing = True
         self._deadline.stop()
         self._session_end.stop()
         if not self._admitted:
@@ -270,11 +213,11 @@ class SMTP(LineReceiver):
 
     # What comes of it.
 
-    def _take(self, step: Step, *, delivers: bool = False) -> None:
+    def _take(self, step: Step) -> None:
         if isinstance(step, Outcome):
             self._obey(step)
         else:
-            self._drive(step, STEP, self._obey, delivers=delivers)
+            self._drive(step, STEP, self._obey)
 
     def _drive(
         self, waiting: Any, brake: int, then: Callable[[Any], None], *, delivers: bool = False
@@ -291,12 +234,15 @@ class SMTP(LineReceiver):
             self._pending = None
             self._delivering = False
             self._progress = True
+            # Before `then`, which may put it on again.
+            self.brakes &= ~brake
             then(result)
-            self._release(brake)
+            self._part_if_due()
+            self.proceed()
 
         self._pending = result
         self._delivering = delivers
-        self._brake(brake)
+        self.brake(brake)
         # RFC 5321 section 4.5.3.2 gives the end of data twice the time of other commands.
         self._deadline.within(self.settings.hook_timeout * (2 if delivers else 1))
         result.addCallback(ended)
@@ -307,7 +253,7 @@ class SMTP(LineReceiver):
         A defect of our own: the dialog cannot be trusted any more.
         """
         self.log.failure("{session}: internal error", failure, session=self.session.id)
-        if not self._closing:
+        if not self.closing:
             self._say_goodbye(replies.UNAVAILABLE)
 
     def _obey(self, outcome: Outcome) -> None:
@@ -315,77 +261,55 @@ class SMTP(LineReceiver):
         Say the replies and carry out the directive.
         """
         if self._lost:
-            self._tell_nobody(outcome)
             return
         for reply in outcome.replies:
             self._out.append(reply.wire)
         if len(self._out) > BATCH:
             self._flush()
         if outcome.then is CLOSE:
-            self._close()
+            self.close()
         elif outcome.then is not None:
             self._body = outcome.then
             self.setRawMode()
             # A chunk may be empty, and then nothing will ever come.
             self.rawDataReceived(b"")
 
-    def _tell_nobody(self, outcome: Outcome) -> None:
-        for reply in outcome.replies:
-            self.log.info(
-                "{session}: after the client had gone: {reply}",
-                session=self.session.id,
-                reply=str(reply),
-            )
-
     def _content_taken(self, body: Body, leftover: bytes | None) -> None:
         if leftover is None or self._lost:
             return
         self._body = None
-        self.line_mode = 1
-        self._buffer = leftover + self._buffer
-        self._take(self.dialog.content(body), delivers=body.delivers)
+        self.take_back(leftover)
+        step = self.dialog.content(body)
+        if isinstance(step, Outcome):
+            self._obey(step)
+        else:
+            self._drive(step, STEP, self._delivered, delivers=body.delivers)
+
+    def _delivered(self, outcome: Outcome) -> None:
+        if self._lost:
+            for reply in outcome.replies:
+                self.log.warn(
+                    "{session}: the client had gone before {reply}",
+                    session=self.session.id,
+                    reply=str(reply),
+                )
+        self._obey(outcome)
 
     def _flush(self) -> None:
         if self._out:
             out, self._out = self._out, []
             self.transport.write(b"".join(out))
 
-    def _after_input(self) -> None:
-        """
-        Everything that had arrived is obeyed, or waits behind a brake.
-        """
-        if self._closing:
+    def afterInput(self) -> None:
+        if self.closing:
             return
         self._flush()
-        if self._brakes and not self._held and len(self._buffer) > HELD:
-            self._held = True
-            self.transport.pauseProducing()
         if self._progress:
             self._progress = False
             self._watch()
-        if self._farewell is not None and not self._busy():
-            self._say_goodbye(self._farewell)
-        elif self._half_closed and not self._brakes:
-            self._close()
-
-    # Brakes.
-
-    def _brake(self, brake: int) -> None:
-        self._brakes |= brake
-        self.paused = True
-
-    def _release(self, brake: int) -> None:
-        self._brakes &= ~brake
-        if self._closing:
-            return
-        if self._brakes:
-            self._watch()
-            return
-        self.paused = False
-        if self._held:
-            self._held = False
-            self.transport.resumeProducing()
-        self.dataReceived(b"")
+        self._part_if_due()
+        if self._half_closed and not self.brakes and not self.closing:
+            self.close()
 
     # Ends.
 
@@ -394,27 +318,31 @@ class SMTP(LineReceiver):
         Close the connection as soon as the message that is being received or delivered has ended.
         """
         self._farewell = replies.SHUTTING_DOWN
-        self._after_input()
+        self.afterInput()
+
+    def _part_if_due(self) -> None:
+        if self._farewell is not None and not self.closing and not self._busy():
+            self._say_goodbye(self._farewell)
 
     def _busy(self) -> bool:
         """
         Whether it is too early for a farewell.
         """
-        if self._brakes & (STEP | CONTENT):
+        if self.brakes & (STEP | CONTENT):
             return True
         receiving = not self.line_mode or self.dialog.delivery is not None
         return receiving and self._farewell is replies.SHUTTING_DOWN
 
     def _say_goodbye(self, reply: Reply) -> None:
         self._out.append(reply.wire)
-        self._close()
+        self.close()
 
-    def _close(self) -> None:
-        self._closing = True
+    def close(self) -> None:
+        """
+        Close when everything that was said has left, but do not wait for ever.
+        """
         self._flush()
-        # A producer that stays registered keeps a TLS connection open for ever.
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        super().close()
         self._deadline.within(LINGER)
 
     def _watch(self) -> None:
@@ -426,7 +354,7 @@ class SMTP(LineReceiver):
             self._deadline.within(settings.timeout if self.line_mode else settings.data_timeout)
 
     def _expired(self) -> None:
-        if self._closing:
+        if self.closing:
             self.transport.abortConnection()
         elif self._pending is not None:
             self._pending.cancel()
@@ -435,7 +363,7 @@ class SMTP(LineReceiver):
 
     def _session_expired(self) -> None:
         self._farewell = replies.TIMED_OUT
-        self._after_input()
+        self.afterInput()
 
     def _report(self, error: BaseException) -> None:
         """

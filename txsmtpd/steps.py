@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import copy_context
+from functools import partial
 from inspect import iscoroutine
 from typing import Any
 
@@ -27,12 +28,11 @@ def _resumed(coroutine: Coroutine[Any, Any, Any], wanted: Any) -> Generator[Any,
             coroutine.close()
             raise
         except BaseException as error:
-            step = coroutine.throw, error
+            step = partial(coroutine.throw, error)
         else:
-            step = coroutine.send, result
-        method, argument = step
+            step = partial(coroutine.send, result)
         try:
-            wanted = method(argument)
+            wanted = step()
         except StopIteration as stop:
             return stop.value
 
@@ -48,7 +48,7 @@ class Steps:
     :param report: told of exceptions that nobody else hears of.
     """
 
-    def __init__(self, report: Callable[[BaseException], None]) -> None:
+    def __init__(self, report: Callable[[Any], None]) -> None:
         self.report = report
 
     def start(self, awaitable: Awaitable[Any]) -> Any:
@@ -82,7 +82,7 @@ class Steps:
             elif not outer.called:
                 outer.callback(result)
             elif isinstance(result, Failure) and result.check(CancelledError) is None:
-                self.report(result.value)
+                self._report_failure(result)
 
         inner.addBoth(arrived)
         if not at_once:
@@ -102,4 +102,7 @@ class Steps:
             self.report(error)
         else:
             if isinstance(waiting, Deferred):
-                waiting.addErrback(lambda failure: self.report(failure.value))
+                waiting.addErrback(self._report_failure)
+
+    def _report_failure(self, failure: Failure) -> None:
+        self.report(failure.value)

@@ -5,7 +5,7 @@ What a verb has in hand: the session, the transaction, the state, and a way to a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar, Union
+from typing import Any, Protocol, TypeVar
 
 from .hooks import Hook, as_reply, is_later
 from .outcomes import Runner
@@ -95,7 +95,7 @@ class Context:
 
     def ask(
         self, hook: Hook | None, default: Reply, conclude: Callable[[Reply], T], *arguments: Any
-    ) -> Union[T, Coroutine[Any, Any, T]]:
+    ) -> T | Coroutine[Any, Any, T]:
         """
         Ask a hook and conclude from its verdict: at once if the verdict is there at once.
 

@@ -214,7 +214,7 @@ class Delivery:
                 except UnicodeDecodeError:
                     self.refuse(_NOT_ASCII)
                     return _NOT_ASCII
-        consumers = list(zip(context.hooks.consumers, self._receivers))
+        consumers = list(zip(context.hooks.consumers, self._receivers, strict=True))
         verdict = DELIVERED
         while consumers:
             reply = await self._ask(*consumers.pop(0))

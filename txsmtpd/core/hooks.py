@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import attrs
-from zope.interface import Interface, classImplements
+from zope.interface import Interface, implementer
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
@@ -55,7 +55,8 @@ def hooks(cls: C) -> C:
     found = [interface for method, interface in HOOKS.items() if hasattr(cls, method)]
     if not found:
         raise TypeError(f"{cls.__name__} defines no hook, such as handle_RCPT or handle_DATA")
-    classImplements(cls, *found)
+    declare = implementer(*found)
+    declare(cls)
     return cls
 
 
@@ -230,16 +231,19 @@ class Hooks:
     def __init__(self, handlers: Sequence[object]) -> None:
         found = [_hooks_of(handler) for handler in handlers]
         kinds = {"EHLO": _ehlo_chain, "DISCONNECT": _each}
-        chains = {
-            name: kinds.get(name, _chain)(
-                [own[m] for own in found if (m := f"handle_{name}") in own]
-            )
-            for name in attrs.fields_dict(Hooks)
-        }
-        chains["consumers"] = tuple(
+
+        def joined(name: str) -> Hook | None:
+            methods = [own[f"handle_{name}"] for own in found if f"handle_{name}" in own]
+            return kinds.get(name, _chain)(methods)
+
+        consumers = tuple(
             Consumer(own.get("open_content"), own.get("handle_DATA"))
             for own in found
             if "open_content" in own or "handle_DATA" in own
         )
-        chains["wants_whole"] = any("handle_DATA" in own for own in found)
-        self.__attrs_init__(**chains)
+        single = attrs.fields_dict(Hooks).keys() - {"consumers", "wants_whole"}
+        self.__attrs_init__(
+            **{name: joined(name) for name in single},
+            consumers=consumers,
+            wants_whole=any(consumer.handle_DATA is not None for consumer in consumers),
+        )

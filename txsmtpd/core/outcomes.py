@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum
-from typing import Any, Protocol, TypeAlias, Union
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 
@@ -66,7 +66,7 @@ class Close(Enum):
 
 CLOSE = Close.CLOSE
 
-Directive: TypeAlias = Union[Body, Close]
+Directive: TypeAlias = Body | Close
 
 
 @attrs.frozen(eq=False)
@@ -80,7 +80,7 @@ class Outcome:
 
 
 #: A verb ends at once, or later.
-Step: TypeAlias = Union[Outcome, Coroutine[Any, Any, Outcome]]
+Step: TypeAlias = Outcome | Coroutine[Any, Any, Outcome]
 
 
 def _refused(context: Any, argument: str, reply: Reply) -> Outcome:

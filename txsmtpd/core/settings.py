@@ -24,7 +24,7 @@ def _count(instance: Settings, attribute: attrs.Attribute[int], value: Any) -> N
         raise ValueError(f"{attribute.name} wants a whole number from 0, not {value!r}")
 
 
-def _seconds(instance: Settings, attribute: attrs.Attribute[float], value: Any) -> None:
+def _seconds(instance: Settings, attribute: attrs.Attribute[Any], value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
         raise ValueError(f"{attribute.name} wants a number of seconds from 0, not {value!r}")
 

@@ -1,0 +1,150 @@
+"""
+A LineReceiver that can be made to wait.
+
+`paused` of LineReceiver is set while any of three brakes is on:
+
+- `STEP`: a hook has not decided yet.  What the client has sent meanwhile stays in the buffer, so
+  replies cannot overtake each other.
+- `UNREAD`: the client does not read its replies.
+- `CONTENT`: a handler is not ready for more content.
+
+A brake leaves the transport reading, because a paused transport does not notice that the client
+has gone; only when more than `HELD` octets wait is it paused too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.protocols.basic import LineReceiver
+from zope.interface import implementer
+
+STEP, UNREAD, CONTENT = 1, 2, 4
+
+#: Octets that wait behind a brake before the transport is paused too.
+HELD = 65536
+#: Octets of lines that are looked at together: LineReceiver copies the rest for every line.
+PIECE = 4096
+
+
+@implementer(IPushProducer)
+class _Unread:
+    """
+    Our replies as a producer that the transport may pause, which puts on the `UNREAD` brake.
+
+    It is not the protocol itself: the transport may resume its producer at any time, and must not
+    release a step that is pending.
+    """
+
+    def __init__(self, protocol: BrakedLineReceiver) -> None:
+        self._protocol = protocol
+
+    def pauseProducing(self) -> None:
+        self._protocol.brake(UNREAD)
+
+    def resumeProducing(self) -> None:
+        self._protocol.release(UNREAD)
+
+    def stopProducing(self) -> None:
+        """
+        The connection is lost, as `connectionLost` says too.
+        """
+
+
+class BrakedLineReceiver(LineReceiver):
+    """
+    Lines and raw data, one after the other, as fast as the brakes allow.
+    """
+
+    transport: Any
+    #: The brakes that are on.
+    brakes = 0
+    #: Whether the connection is closed or about to close, so that nothing more is obeyed.
+    closing = False
+
+    _feeding = False
+    _held = False
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(_Unread(self), True)
+
+    def afterInput(self) -> None:
+        """
+        Everything that had arrived was obeyed, or waits behind a brake.
+        """
+        raise NotImplementedError
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.closing:
+            return
+        if self._feeding:
+            # From within: the loop that runs finds it in the buffer.
+            self._buffer += data
+            return
+        self._feeding = True
+        try:
+            self._feed(self.clearLineBuffer() + data)
+        finally:
+            self._feeding = False
+        if not self.closing:
+            self._hold()
+            self.afterInput()
+
+    def _feed(self, data: bytes) -> None:
+        while self.line_mode and not self.paused and len(data) > PIECE:
+            super().dataReceived(data[:PIECE])
+            data = data[PIECE:]
+            if self.closing:
+                return
+        super().dataReceived(data)
+
+    def _hold(self) -> None:
+        if self.brakes and not self._held and len(self._buffer) > HELD:
+            self._held = True
+            self.transport.pauseProducing()
+
+    def take_back(self, data: bytes) -> None:
+        """
+        End raw data, of which `data` was too much.
+        """
+        self.line_mode = 1
+        self._buffer = data + self._buffer
+
+    def brake(self, brake: int) -> None:
+        """
+        Put a brake on.
+        """
+        self.brakes |= brake
+        self.paused = True
+
+    def release(self, brake: int) -> None:
+        """
+        Take a brake off, and go on if it was the last.
+        """
+        self.brakes &= ~brake
+        self.proceed()
+
+    def proceed(self) -> None:
+        """
+        Go on with what is in the buffer, unless a brake is on.
+        """
+        if self.closing:
+            return
+        if self.brakes:
+            self.afterInput()
+            return
+        self.paused = False
+        if self._held:
+            self._held = False
+            self.transport.resumeProducing()
+        self.dataReceived(b"")
+
+    def close(self) -> None:
+        """
+        Close when everything that was written has left.
+        """
+        self.closing = True
+        # A producer that stays registered keeps a TLS connection open for ever.
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
