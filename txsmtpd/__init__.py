@@ -7,6 +7,7 @@ The names here are what a handler and a program that serves one need; the rest i
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .core.hooks import hooks
@@ -15,6 +16,7 @@ from .core.session import Envelope, Recipient, Session
 
 if TYPE_CHECKING:
     from .factory import SMTPFactory
+    from .overrides import syntax
     from .protocol import SMTP
 
 __version__ = "0.1.0"
@@ -28,19 +30,18 @@ __all__ = [
     "SMTPFactory",
     "Session",
     "hooks",
+    "syntax",
 ]
+
+
+_ELSEWHERE = {"SMTP": ".protocol", "SMTPFactory": ".factory", "syntax": ".overrides"}
 
 
 def __getattr__(name: str) -> Any:
     """
     Import what needs Twisted when it is first wanted: the core does without.
     """
-    if name == "SMTPFactory":
-        from .factory import SMTPFactory
-
-        return SMTPFactory
-    if name == "SMTP":
-        from .protocol import SMTP
-
-        return SMTP
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _ELSEWHERE.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home, __name__), name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -28,6 +29,7 @@ from .extensions.pipelining import Pipelining
 from .extensions.size import Size
 from .extensions.smtputf8 import SMTPUTF8
 from .interfaces import IExtension
+from .overrides import verbs_of
 from .protocol import SMTP
 
 #: Makes an extension for a server with the given settings: usually its class.
@@ -82,8 +84,9 @@ class SMTPFactory(ServerFactory):
         if not checked.hostname:
             checked = attrs.evolve(checked, hostname=socket.getfqdn())
         self.settings: Settings = checked
-        made = [make(checked) for make in extensions]
-        self.rules: Rules = make_rules(checked, (handler, *more), made, VERBS)
+        self._handlers = (handler, *more)
+        self._extensions = [make(checked) for make in extensions]
+        self.rules = self._make_rules()
         self._connections: set[SMTP] = set()
         self._hosts: Counter[str] = Counter()
         self._numbers = count(1)
@@ -92,7 +95,15 @@ class SMTPFactory(ServerFactory):
         self._emptied: Deferred[None] | None = None
         self._last_call: IDelayedCall | None = None
 
+    def _make_rules(self) -> Rules:
+        self._protocol = self.protocol
+        replace = partial(verbs_of, self.protocol)
+        return make_rules(self.settings, self._handlers, self._extensions, VERBS, replace)
+
     def buildProtocol(self, addr: IAddress | None) -> Any:
+        if self.protocol is not self._protocol:
+            # It was set on the instance, as Twisted's factories allow.
+            self.rules = self._make_rules()
         protocol = self.protocol()
         protocol.factory = self
         return protocol

@@ -35,6 +35,7 @@ from .core.rules import Rules
 from .core.session import Envelope, Session
 from .core.settings import Settings
 from .deadline import Deadline
+from .overrides import VerbMethods
 from .steps import Steps
 
 #: Replies that are collected before they are written.
@@ -82,7 +83,7 @@ def _plain(address: Any) -> Any:
 
 
 @implementer(IHalfCloseableProtocol)
-class SMTP(BrakedLineReceiver):
+class SMTP(VerbMethods, BrakedLineReceiver):
     """
     One SMTP connection (RFC 5321).
     """

@@ -54,6 +54,8 @@ class Rules:
     extensions: tuple[IExtension, ...]
     #: The verbs by their names in capitals, in octets as a client sends them.
     verbs: Mapping[bytes, tuple[str, Verb]]
+    #: The verbs of the core and the extensions, also those that a subclass has replaced.
+    builtin: Mapping[str, Verb]
     table: Table
     mail_parameters: Mapping[str, Parameter]
     rcpt_parameters: Mapping[str, Parameter]
@@ -69,8 +71,14 @@ class Rules:
         """
         The lines of the EHLO reply, without codes (RFC 5321 section 4.1.1.1).
         """
-        offered = (extension.keyword(session) for extension in self.extensions)
+        offered = [extension.keyword(session) for extension in self.extensions]
+        if self.hooks.EXPN is not None:
+            offered.append("EXPN")
         return (self.settings.hostname, *filter(None, offered), "HELP")
+
+
+def _none(builtin: Mapping[str, Verb]) -> Mapping[str, Verb]:
+    return {}
 
 
 def make_rules(
@@ -78,19 +86,27 @@ def make_rules(
     handlers: Iterable[object],
     extensions: Iterable[IExtension],
     verbs: Mapping[str, Verb],
+    replace: Callable[[Mapping[str, Verb]], Mapping[str, Verb]] = _none,
 ) -> Rules:
     """
     :param verbs: the core's own.
+    :param replace: of all verbs those that replace them or are new; a new one is legal in every
+        state and changes none.
     :raise TypeError: for a handler that declares no hook, or one wrongly.
     :raise ValueError: if two extensions claim the same verb, parameter or row.
     """
     extensions = tuple(extensions)
-    known = dict(verbs)
+    builtin = dict(verbs)
     for extension in extensions:
         for name, verb in extension.verbs().items():
-            if name in known:
+            if name in builtin:
                 raise ValueError(f"two extensions claim the verb {name}")
-            known[name] = verb
+            builtin[name] = verb
+    own = replace(builtin)
+    table = merge((TRANSITIONS, *(extension.rows() for extension in extensions)))
+    for state, row in table.items():
+        if "NOOP" in row:
+            row.update(dict.fromkeys(own.keys() - builtin.keys(), state))
 
     def played(role: str) -> tuple[Any, ...]:
         # The base class of extensions marks its own empty roles.
@@ -101,8 +117,9 @@ def make_rules(
         settings=settings,
         hooks=Hooks(tuple(handlers)),
         extensions=extensions,
-        verbs={name.encode("ascii"): (name, verb) for name, verb in known.items()},
-        table=merge((TRANSITIONS, *(extension.rows() for extension in extensions))),
+        verbs={name.encode("ascii"): (name, verb) for name, verb in {**builtin, **own}.items()},
+        builtin=builtin,
+        table=table,
         mail_parameters=_parameters((e, e.mail_parameters()) for e in extensions),
         rcpt_parameters=_parameters((e, e.rcpt_parameters()) for e in extensions),
         gates=played("gate"),

@@ -1,0 +1,123 @@
+"""
+A server in a process of its own, on a core of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from types import TracebackType
+
+import attrs
+
+from . import CheckFailed
+
+#: Seconds that a server may take to start, to tell its figures, and to end.
+PATIENCE = 20
+
+
+@attrs.frozen
+class Mark:
+    """
+    What a server has spent and counted up to now.
+    """
+
+    #: Seconds, user and system.
+    cpu: float
+    messages: int
+    #: Octets of content.
+    octets: int
+
+    def __sub__(self, earlier: Mark) -> Mark:
+        return Mark(
+            self.cpu - earlier.cpu,
+            self.messages - earlier.messages,
+            self.octets - earlier.octets,
+        )
+
+
+def cores() -> tuple[int, int] | None:
+    """
+    The cores of the server and of the load generator, or None if they cannot be kept apart.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    usable = sorted(os.sched_getaffinity(0))
+    return (usable[-1], usable[0]) if len(usable) > 1 else None
+
+
+def pin(core: int) -> None:
+    """
+    Keep this process on one core.
+    """
+    os.sched_setaffinity(0, {core})
+
+
+class Child:
+    """
+    A running server: a context manager, which ends it.
+
+    The process answers each line on its standard input with its figures, and ends when that is
+    closed, which happens even if we are killed.
+
+    :param core: where it runs, or None for anywhere.
+    :raise CheckFailed: if it does not start.
+    """
+
+    def __init__(self, name: str, core: int | None) -> None:
+        self.name = name
+        command = [sys.executable, "-m", "benchmarks.serve", name]
+        if core is not None:
+            command.append(str(core))
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+        try:
+            self.address = ("127.0.0.1", int(self._line()))
+        except BaseException:
+            self._end()
+            raise
+
+    def _line(self) -> bytes:
+        assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
+            raise CheckFailed(f"{self.name} is silent")
+        line = self._process.stdout.readline()
+        if not line:
+            raise CheckFailed(f"{self.name} ended by itself")
+        return line
+
+    def mark(self) -> Mark:
+        """
+        :raise CheckFailed: if the process has died.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(b"\n")
+        except BrokenPipeError:
+            raise CheckFailed(f"{self.name} ended by itself") from None
+        cpu, messages, octets = self._line().split()
+        return Mark(float(cpu), int(messages), int(octets))
+
+    def _end(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end()

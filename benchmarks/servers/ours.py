@@ -1,0 +1,47 @@
+"""
+txsmtpd, as it comes, with a sink that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import endpoints, reactor
+from zope.interface import implementer
+
+from txsmtpd.core.session import Envelope, Session
+from txsmtpd.factory import SMTPFactory
+from txsmtpd.interfaces import IContentHook, IContentReceiver
+
+from . import Tally
+
+
+@implementer(IContentHook, IContentReceiver)
+class CountingSink:
+    """
+    Like :class:`~txsmtpd.handlers.sink.Sink`: one receiver serves all messages.
+    """
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def open_content(self, server: Any, session: Session, envelope: Envelope) -> CountingSink:
+        return self
+
+    def write(self, chunk: bytes) -> None:
+        self._tally.octets += len(chunk)
+
+    def finish(self) -> None:
+        self._tally.messages += 1
+
+    def abort(self, reason: str) -> None:
+        pass
+
+
+def serve(tally: Tally, ready: Callable[[int], None]) -> None:
+    loop: Any = reactor
+    factory = SMTPFactory(CountingSink(tally), hostname="txsmtpd.example")
+    listening: Any = endpoints.TCP4ServerEndpoint(loop, 0, interface="127.0.0.1").listen(factory)
+    listening.addCallback(lambda port: ready(port.getHost().port))
+    loop.run()

@@ -1,0 +1,282 @@
+"""
+A client that is connected to a server in memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from ..factory import SMTPFactory
+
+PEER = IPv4Address("TCP", "192.0.2.1", 54321)
+HOST = IPv4Address("TCP", "192.0.2.25", 25)
+
+
+def make_factory(handler: object, *more: object, **settings: Any) -> SMTPFactory:
+    """
+    A factory on a clock of its own, which calls itself mx.example unless told otherwise.
+    """
+    return SMTPFactory(handler, *more, **{"reactor": Clock(), "hostname": "mx.example", **settings})
+
+
+class _Transport(FileDescriptor):
+    """
+    Twisted's own transport for sockets, on a client instead of a socket.
+
+    So buffers, producers and the ways to close behave as they do for TCP.
+    """
+
+    def __init__(self, client: Client, peer: IAddress, host: IAddress) -> None:
+        super().__init__(client.clock)  # type: ignore[arg-type]  # it is only ever asked for time
+        self.client = client
+        self.peer, self.host = peer, host
+        self.connected = 1
+        #: Segments as ``recv`` would give them: ``b""`` is the end, an exception an error.
+        self.incoming: deque[bytes | Exception] = deque()
+        self.error: Exception | None = None
+        self.wants_read, self.wants_write = True, False
+        self.blocked = self.aborted = False
+
+    def turn(self) -> bool:
+        """
+        Do what a reactor does for a socket in one turn.
+
+        :return: whether there was anything to do.
+        """
+        reads = self._alive and self.wants_read and bool(self.incoming)
+        if reads:
+            self._read(self.incoming[0])
+        writes = self._alive and self.wants_write and not self.blocked
+        if writes:
+            why = self.doWrite()
+            if why is not None:
+                self.connectionLost(Failure(why))
+        return reads or writes
+
+    @property
+    def _alive(self) -> bool:
+        return not (self.disconnected or self.aborted)
+
+    def _read(self, segment: bytes | Exception) -> None:
+        if isinstance(segment, Exception):
+            self.connectionLost(Failure(segment))
+        elif segment:
+            self.incoming.popleft()
+            self.client.protocol.dataReceived(segment)
+        else:
+            # It stays there: who resumes reading finds the end again.
+            self.stopReading()
+            self.readConnectionLost(Failure(ConnectionDone()))
+
+    def writeSomeData(self, data: bytes) -> int | BaseException:
+        if self.error is not None:
+            return self.error
+        if data and not self.client.reading:
+            self.blocked = True
+            return 0
+        self.client._hear(bytes(data))
+        return len(data)
+
+    def write(self, data: bytes) -> None:
+        self.client.writes.append(data)
+        super().write(data)
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        half_closeable = IHalfCloseableProtocol(self.client.protocol, None)
+        if half_closeable is None:
+            self.connectionLost(reason)
+        else:
+            half_closeable.readConnectionLost()
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        if self.disconnecting or self.aborted:
+            self.client.log.append(("S", "[close]"))
+        self.client.protocol.connectionLost(reason)
+
+    def abortConnection(self) -> None:
+        if self._alive:
+            self.aborted = True
+            self.client.clock.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
+
+    def startReading(self) -> None:
+        self.wants_read = True
+
+    def stopReading(self) -> None:
+        self.wants_read = False
+
+    def startWriting(self) -> None:
+        self.wants_write = True
+
+    def stopWriting(self) -> None:
+        self.wants_write = False
+
+    def getPeer(self) -> IAddress:
+        return self.peer
+
+    def getHost(self) -> IAddress:
+        return self.host
+
+
+class Client:
+    """
+    A client that has connected to a server in memory.
+
+    Its methods return when everything has happened that can happen without time passing, hooks
+    that wait for a delayed call of 0 seconds included.
+
+    :param factory: a factory whose reactor is a :class:`~twisted.internet.task.Clock`.
+    :param reading: whether it reads its replies; set the attribute and call `pump` to change that.
+    """
+
+    def __init__(
+        self,
+        factory: SMTPFactory,
+        *,
+        peer: IAddress = PEER,
+        host: IAddress = HOST,
+        reading: bool = True,
+    ) -> None:
+        if not isinstance(factory.reactor, Clock):
+            raise TypeError("the factory wants a twisted.internet.task.Clock for its reactor")
+        self.clock: Clock = factory.reactor
+        self.reading = reading
+        #: All that was received.
+        self.received = b""
+        #: What the server has written, call by call.
+        self.writes: list[bytes] = []
+        #: What each side ("C" or "S") has said, in order; text is something that happened.
+        self.log: list[tuple[str, bytes | str]] = []
+        self._taken = 0
+        self._pumping = False
+        self.protocol: Any = factory.buildProtocol(peer)
+        self.transport = _Transport(self, peer, host)
+        self.protocol.makeConnection(self.transport)
+        self.pump()
+
+    @property
+    def closed(self) -> bool:
+        """
+        Whether the connection is closed, by either side.
+        """
+        return bool(self.transport.disconnected)
+
+    def send(self, *segments: bytes) -> None:
+        """
+        Send octets.  Segments arrive one by one but at once: before anything that the first of
+        them has set going comes to its end.
+        """
+        size = self.transport.bufferSize
+        for segment in filter(None, segments):
+            self.log.append(("C", segment))
+            for start in range(0, len(segment), size):
+                self.transport.incoming.append(segment[start : start + size])
+        self.pump()
+
+    def take(self) -> bytes:
+        """
+        What was received since the last call.
+        """
+        start, self._taken = self._taken, len(self.received)
+        return self.received[start:]
+
+    def half_close(self) -> None:
+        """
+        Send no more, but go on reading.
+        """
+        self.log.append(("C", "[half-close]"))
+        self.transport.incoming.append(b"")
+        self.pump()
+
+    def disconnect(self, reason: Exception | None = None) -> None:
+        """
+        Be gone.
+
+        :param reason: what the server learns of it: None is ConnectionLost.
+        """
+        self.log.append(("C", "[disconnect]"))
+        self.transport.error = reason or ConnectionLost()
+        self.transport.incoming.append(self.transport.error)
+        self.pump()
+
+    def wait(self, seconds: float) -> None:
+        """
+        Let time pass.
+        """
+        self.log.append(("C", f"[wait {seconds:g}]"))
+        self.clock.advance(seconds)
+        self.pump()
+
+    def pump(self) -> None:
+        """
+        Let everything happen that can happen without time passing.
+        """
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            if self.reading:
+                self.transport.blocked = False
+            while self.transport.turn() or self._tick():
+                pass
+        finally:
+            self._pumping = False
+
+    def _tick(self) -> bool:
+        now = self.clock.seconds()
+        due = any(call.getTime() <= now for call in self.clock.getDelayedCalls())
+        if due:
+            self.clock.advance(0)
+        return due
+
+    def _hear(self, data: bytes) -> None:
+        if data:
+            self.received += data
+            self.log.append(("S", data))
+
+    @property
+    def transcript(self) -> str:
+        """
+        The dialog as it went, in the form that :class:`Transcript` reads.
+        """
+        lines: list[str] = []
+        side, spoken = "", b""
+        for who, what in (*self.log, ("", "")):
+            if who != side or isinstance(what, str):
+                lines.extend(shown(side, spoken))
+                side, spoken = who, b""
+            if isinstance(what, bytes):
+                spoken += what
+            elif what:
+                lines.append(f"{who}: {what}")
+        return "\n".join(lines)
+
+
+def connect(factory: SMTPFactory, **options: Any) -> Client:
+    """
+    Connect a client to a server in memory, as :class:`Client` does.
+    """
+    return Client(factory, **options)
+
+
+def shown(side: str, data: bytes) -> Iterator[str]:
+    """
+    The lines of one side as a transcript spells them.
+    """
+    for line in re.findall(rb"(?s).*?\r\n|.+\Z", data):
+        whole = line.endswith(b"\r\n")
+        text = line[:-2] if whole else line
+        spelled = text.decode("latin-1").encode("unicode_escape").decode("ascii")
+        if len(spelled) > 300:
+            spelled = f"{spelled[:100]} [... {len(text)} octets ...] {spelled[-100:]}"
+        yield f"{side}{':' if whole else '>'} {spelled}"
