@@ -31,7 +31,7 @@ class Floor(LineReceiver):
     """
 
     transport: Any
-    factory: FloorFactory
+    factory: Any
 
     _tail = b""
 
@@ -47,7 +47,7 @@ class Floor(LineReceiver):
             self.transport.loseConnection()
 
     def rawDataReceived(self, data: bytes) -> None:
-        tally = self.factory.tally
+        tally: Tally = self.factory.tally
         data = self._tail + data
         end = data.find(_END)
         if end < 0:

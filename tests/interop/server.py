@@ -2,7 +2,8 @@
 A server in a process of its own, started from a command line, and the Maildir that it fills.
 
 It is `twistd -n smtpd` where the plugin is installed beside this interpreter, and else
-`python -m txsmtpd` in the checkout.  Every wait has an end, and what was started here is ended here.
+`python -m txsmtpd` in the checkout.  Every wait has an end, and what was started here is ended
+here.
 """
 
 from __future__ import annotations
@@ -117,6 +118,10 @@ class Server:
             self.kill()
             raise AssertionError(f"the server did not start: {self.log}")
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def _read_log(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
@@ -151,7 +156,7 @@ class Server:
         Take all messages out of the Maildir, as Python's `mailbox` sees them.
         """
         box = mailbox.Maildir(self.maildir, create=False)
-        messages = [Delivered.parse(box.get_bytes(key)) for key in box.keys()]
+        messages = [Delivered.parse(box.get_bytes(key)) for key in box.iterkeys()]
         box.clear()
         return messages
 

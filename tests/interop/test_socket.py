@@ -214,7 +214,7 @@ class EndTests(SocketTestCase):
         server = self.serve()
         idle, between, busy = (self.connect(server) for _ in range(3))
         between.talk(ENVELOPE, 2)
-        content = large(2**18)
+        content = b"x\r\n" * 2**17
         self.assertEqual(busy.talk(ENVELOPE + b"DATA\r\n", 3)[2:], ["354"])
         busy.send(content[: 2**17])
         server.terminate()

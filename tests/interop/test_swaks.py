@@ -9,8 +9,15 @@ import subprocess
 from .messages import BINARY, MESSAGES
 from .server import DEADLINE, InteropTestCase, Server
 
-#: What swaks itself changes: it doubles dots only behind a newline, and drops an empty first line.
-CHANGED = frozenset({"a first line that begins with a dot", "empty lines first and last"})
+#: What swaks itself changes: it doubles dots only behind a newline, drops an empty first line, and
+#: adds one where there is no body.
+CHANGED = frozenset(
+    {
+        "a first line that begins with a dot",
+        "empty lines first and last",
+        "a header and no body",
+    }
+)
 
 
 class SwaksTests(InteropTestCase):

@@ -1,0 +1,410 @@
+"""
+What the tests of the core share: a client, handlers and a runner, without a reactor.
+
+Coroutines are driven by hand.  One that waits for a :class:`Later` stays pending until the test has
+decided it and says `resume`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
+from typing import Any
+
+from zope.interface import directlyProvides
+
+from txsmtpd.core.dialog import Dialog
+from txsmtpd.core.hooks import HOOKS
+from txsmtpd.core.outcomes import CLOSE, Body, Outcome
+from txsmtpd.core.replies import Reply
+from txsmtpd.core.rules import Rules, make_rules
+from txsmtpd.core.session import Session
+from txsmtpd.core.settings import Settings
+from txsmtpd.core.verbs import VERBS
+from txsmtpd.extensions.base import Extension
+from txsmtpd.extensions.chunking import Chunking
+from txsmtpd.extensions.eight_bit_mime import EightBitMIME
+from txsmtpd.extensions.enhanced_status_codes import EnhancedStatusCodes
+from txsmtpd.extensions.limits import Limits
+from txsmtpd.extensions.pipelining import Pipelining
+from txsmtpd.extensions.size import Size
+from txsmtpd.extensions.smtputf8 import SMTPUTF8
+
+EXTENSIONS: tuple[type[Extension], ...] = (
+    Pipelining,
+    Size,
+    EightBitMIME,
+    SMTPUTF8,
+    EnhancedStatusCodes,
+    Chunking,
+    Limits,
+)
+
+#: A transaction up to its content.
+OPENING = ("EHLO client.example", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>")
+
+
+class Later:
+    """
+    An awaitable whose end the test decides.
+    """
+
+    def __init__(self) -> None:
+        self._end: Callable[[], Any] | None = None
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        while self._end is None:
+            yield self
+        return self._end()
+
+    def answer(self, result: Any = None) -> None:
+        self._end = lambda: result
+
+    def fail(self, error: BaseException) -> None:
+        def end() -> None:
+            raise error
+
+        self._end = end
+
+
+class _Rest:
+    """
+    What is left of a coroutine that has been started.
+    """
+
+    def __init__(self, started: Coroutine[Any, Any, Any], wanted: Any) -> None:
+        self._started = started
+        self._wanted = wanted
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        yield self._wanted
+        return (yield from self._started.__await__())
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+class Runner:
+    """
+    A :class:`txsmtpd.core.outcomes.Runner` that keeps what it is told.
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+        self._detached: list[Coroutine[Any, Any, Any]] = []
+
+    def start(self, awaitable: Awaitable[Any]) -> Any:
+        started = _awaited(awaitable)
+        try:
+            wanted = started.send(None)
+        except StopIteration as stop:
+            return stop.value
+        return _Rest(started, wanted)
+
+    def detach(self, awaitable: Awaitable[Any]) -> None:
+        self._detached.append(_awaited(awaitable))
+        self.resume()
+
+    def resume(self) -> None:
+        """
+        Go on with what was detached.
+        """
+        pending, self._detached = self._detached, []
+        for coroutine in pending:
+            try:
+                coroutine.send(None)
+            except StopIteration:
+                continue
+            except Exception as error:
+                self.errors.append(error)
+            else:
+                self._detached.append(coroutine)
+
+    def report(self, error: BaseException) -> None:
+        self.errors.append(error)
+
+
+class Handler:
+    """
+    A handler with just these hooks: ``Handler(handle_MAIL=function)``.
+    """
+
+    def __init__(self, **methods: Callable[..., Any]) -> None:
+        vars(self).update(methods)
+        directlyProvides(self, *(HOOKS[method] for method in methods))
+
+
+def saying(**answers: Any) -> Handler:
+    """
+    A handler whose hooks give these answers, or raise them if they are exceptions.
+    """
+
+    def hook(answer: Any) -> Callable[..., Any]:
+        def give(*arguments: Any) -> Any:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return give
+
+    return Handler(**{method: hook(answer) for method, answer in answers.items()})
+
+
+class Receiver:
+    """
+    An :class:`txsmtpd.interfaces.IContentReceiver` that remembers.
+
+    :param answers: what its methods return, or raise if it is an exception, by their names.
+    """
+
+    def __init__(self, name: str = "", log: list[str] | None = None, **answers: Any) -> None:
+        self.name = name
+        self.log = [] if log is None else log
+        self.answers = answers
+        self.chunks: list[bytes] = []
+        self.ends: list[str] = []
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(self.chunks)
+
+    def _answer(self, method: str) -> Any:
+        self.log.append(f"{method} {self.name}")
+        answer = self.answers.get(method)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def write(self, chunk: bytes) -> Any:
+        self.chunks.append(chunk)
+        return self._answer("write")
+
+    def finish(self) -> Any:
+        self.ends.append("finish")
+        return self._answer("finish")
+
+    def abort(self, reason: str) -> Any:
+        self.ends.append("abort")
+        return self._answer("abort")
+
+
+def streaming(receiver: Receiver, **more: Callable[..., Any]) -> Handler:
+    """
+    A handler that gives every message to the same receiver.
+    """
+    return Handler(open_content=lambda *_: receiver, **more)
+
+
+class Mailbox(Handler):
+    """
+    A handler that keeps what it was given whole.
+    """
+
+    def __init__(self, verdict: Any = None) -> None:
+        super().__init__(handle_DATA=self._keep)
+        self.verdict = verdict
+        self.envelopes: list[Any] = []
+
+    def _keep(self, server: Any, session: Any, envelope: Any) -> Any:
+        self.envelopes.append(envelope)
+        return self.verdict
+
+    @property
+    def contents(self) -> list[Any]:
+        return [envelope.content for envelope in self.envelopes]
+
+
+def rules(
+    *handlers: object,
+    extensions: Iterable[Callable[[Settings], Any]] = EXTENSIONS,
+    **settings: Any,
+) -> Rules:
+    checked = Settings(**{"hostname": "mx.example", **settings})
+    made = [make(checked) for make in extensions]
+    return make_rules(checked, handlers or (Mailbox(),), made, VERBS)
+
+
+def short(reply: Reply) -> str:
+    """
+    A reply without its text.
+    """
+    return f"{reply.code} {reply.status}" if reply.status else str(reply.code)
+
+
+class Client:
+    """
+    A client and the dialog that it has with a server: what a protocol would do between them.
+    """
+
+    def __init__(
+        self,
+        *handlers: object,
+        extensions: Iterable[Callable[[Settings], Any]] = EXTENSIONS,
+        **settings: Any,
+    ) -> None:
+        self.runner = Runner()
+        self.server = object()
+        self.rules = rules(*handlers, extensions=extensions, **settings)
+        self.dialog = Dialog(self.rules, self.runner, self.server, Session(id="s"))
+        self.replies: list[Reply] = []
+        self.closed = False
+        self._buffer = b""
+        self._body: Body | None = None
+        self._pending: tuple[Coroutine[Any, Any, Any], Callable[[Any], None]] | None = None
+
+    @property
+    def pending(self) -> bool:
+        """
+        Whether the server waits for a hook.
+        """
+        return self._pending is not None
+
+    @property
+    def state(self) -> str:
+        return self.dialog.state
+
+    @property
+    def envelope(self) -> Any:
+        return self.dialog.envelope
+
+    def greet(self) -> list[Reply]:
+        """
+        Connect.
+        """
+        return self._replies_to(lambda: self._step(self.dialog.greet()))
+
+    def send(self, data: bytes) -> list[Reply]:
+        """
+        Send octets: commands and content.
+
+        :return: the replies that they got.
+        """
+        self._buffer += data
+        return self._replies_to(lambda: None)
+
+    def say(self, *lines: str | bytes) -> list[str]:
+        """
+        Send lines.
+
+        :return: code and status of each reply.
+        """
+        octets = (line.encode() if isinstance(line, str) else line for line in lines)
+        return [short(reply) for reply in self.send(b"".join(line + b"\r\n" for line in octets))]
+
+    def ask(self, line: str | bytes) -> str:
+        """
+        Send one line that gets one reply.
+
+        :return: the whole reply.
+        """
+        octets = line.encode() if isinstance(line, str) else line
+        (reply,) = self.send(octets + b"\r\n")
+        return str(reply)
+
+    def resume(self) -> list[Reply]:
+        """
+        Go on with the step that was pending.
+        """
+        return self._replies_to(self._go_on)
+
+    def lose(self, reason: str = "connection lost") -> None:
+        """
+        Vanish.
+        """
+        self.closed = True
+        self.dialog.lost(reason)
+
+    def _replies_to(self, act: Callable[[], None]) -> list[Reply]:
+        before = len(self.replies)
+        act()
+        while not (self.closed or self.pending) and self._one():
+            pass
+        return self.replies[before:]
+
+    def _one(self) -> bool:
+        """
+        Take one line, or all the content that there is.
+        """
+        if self._body is not None:
+            return self._some_content(self._body)
+        line, end, rest = self._buffer.partition(b"\r\n")
+        if end:
+            self._buffer = rest
+            self._step(self.dialog.command(line))
+        return bool(end)
+
+    def _some_content(self, body: Body) -> bool:
+        content, leftover = body.reader.feed(self._buffer)
+        progress = bool(self._buffer) or leftover is not None
+        self._buffer = leftover or b""
+
+        def taken(_: Any) -> None:
+            if leftover is not None:
+                self._body = None
+                self._step(self.dialog.content(body))
+
+        waiting = body.sink.write(content) if content else None
+        if waiting is None:
+            taken(None)
+        else:
+            self._run(waiting, taken)
+        return progress
+
+    def _step(self, step: Any) -> None:
+        if isinstance(step, Outcome):
+            self._obey(step)
+        else:
+            self._run(step, self._obey)
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any], then: Callable[[Any], None]) -> None:
+        self._pending = (coroutine, then)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        assert self._pending is not None
+        coroutine, then = self._pending
+        try:
+            coroutine.send(None)
+        except StopIteration as stop:
+            self._pending = None
+            then(stop.value)
+
+    def _obey(self, outcome: Outcome) -> None:
+        self.replies.extend(outcome.replies)
+        if outcome.then is CLOSE:
+            self.closed = True
+        else:
+            self._body = outcome.then
+
+
+def opened(*handlers: object, **settings: Any) -> Client:
+    """
+    A client in the middle of a transaction, with its recipient accepted.
+    """
+    client = Client(*handlers, **settings)
+    said = client.say(*OPENING)
+    assert said == ["250", "250 2.1.0", "250 2.1.5"], said
+    return client
+
+
+def conclude(step: Any) -> Any:
+    """
+    The result of a step that ends at once.
+    """
+    if not hasattr(step, "send"):
+        return step
+    try:
+        step.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("it is pending")
+
+
+def cuts(data: bytes) -> Iterator[list[bytes]]:
+    """
+    The ways to send `data`: whole, byte by byte, and in two parts cut everywhere.
+    """
+    yield [data]
+    yield [data[at : at + 1] for at in range(len(data))]
+    for at in range(1, len(data)):
+        yield [data[:at], data[at:]]

@@ -1,0 +1,113 @@
+"""
+Tests for txsmtpd.deadline.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsmtpd.deadline import Deadline
+
+
+class DeadlineTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.expired: list[float] = []
+        self.deadline = Deadline(self.clock, lambda: self.expired.append(self.clock.seconds()))
+
+    def test_expires_once(self) -> None:
+        self.deadline.within(10)
+        self.clock.advance(9.5)
+        self.assertEqual(self.expired, [])
+        self.clock.advance(0.5)
+        self.clock.advance(100)
+        self.assertEqual(self.expired, [10])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_put_off_costs_nothing(self) -> None:
+        """
+        Moving it further away touches nothing in the reactor.
+        """
+        self.deadline.within(10)
+        (call,) = self.clock.getDelayedCalls()
+        for _ in range(8):
+            self.clock.advance(1)
+            self.deadline.within(10)
+        self.assertEqual(self.clock.getDelayedCalls(), [call])
+        self.assertEqual(call.getTime(), 10)
+
+    def test_put_off_expires_when_due(self) -> None:
+        self.deadline.within(10)
+        self.clock.advance(8)
+        self.deadline.within(10)
+        self.clock.pump([1] * 9)
+        self.assertEqual(self.expired, [])
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(1)
+        self.assertEqual(self.expired, [18])
+
+    def test_brought_forward(self) -> None:
+        self.deadline.within(100)
+        self.clock.advance(1)
+        self.deadline.within(5)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(5)
+        self.assertEqual(self.expired, [6])
+
+    def test_zero_is_never(self) -> None:
+        self.deadline.within(0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.clock.advance(1e6)
+        self.assertEqual(self.expired, [])
+
+    def test_zero_calls_it_off(self) -> None:
+        self.deadline.within(10)
+        self.deadline.within(0)
+        self.clock.advance(1e6)
+        self.assertEqual(self.expired, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_set_anew_after_called_off(self) -> None:
+        self.deadline.within(10)
+        self.deadline.within(0)
+        self.clock.advance(5)
+        self.deadline.within(10)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(10)
+        self.assertEqual(self.expired, [15])
+
+    def test_set_anew_after_it_expired(self) -> None:
+        self.deadline.within(10)
+        self.clock.advance(10)
+        self.deadline.within(10)
+        self.clock.advance(10)
+        self.assertEqual(self.expired, [10, 20])
+
+    def test_set_anew_by_what_it_calls(self) -> None:
+        deadline = Deadline(self.clock, lambda: deadline.within(5))
+        deadline.within(10)
+        self.clock.advance(10)
+        (call,) = self.clock.getDelayedCalls()
+        self.assertEqual(call.getTime(), 15)
+
+    def test_stop(self) -> None:
+        self.deadline.within(10)
+        self.deadline.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.clock.advance(100)
+        self.assertEqual(self.expired, [])
+
+    def test_stop_without_need(self) -> None:
+        self.deadline.stop()
+        self.deadline.within(10)
+        self.clock.advance(10)
+        self.deadline.stop()
+        self.assertEqual(self.expired, [10])
+
+    def test_set_anew_after_stop(self) -> None:
+        self.deadline.within(10)
+        self.deadline.stop()
+        self.deadline.within(20)
+        self.clock.advance(20)
+        self.assertEqual(self.expired, [20])

@@ -1,0 +1,118 @@
+"""
+Tests for :mod:`txsmtpd.core.session`.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsmtpd.core.replies import RECIPIENT_OK
+from txsmtpd.core.session import Envelope, Parameters, Recipient, Session
+
+
+class ParametersTests(SynchronousTestCase):
+    """
+    A list of words that knows what they mean.
+    """
+
+    def test_list(self) -> None:
+        options = Parameters(["SIZE=10", "BODY=8BITMIME"])
+        self.assertIsInstance(options, list)
+        self.assertEqual(["SIZE=10", "BODY=8BITMIME"], options)
+        self.assertEqual([], Parameters())
+
+    def test_get(self) -> None:
+        options = Parameters(["SIZE=10"])
+        options.values["SIZE"] = 10
+        self.assertEqual([10, 10], [options.get("SIZE"), options.get("size")])
+        self.assertIsNone(options.get("BODY"))
+        self.assertEqual("7BIT", options.get("BODY", "7BIT"))
+
+    def test_not_shared(self) -> None:
+        words = ["A"]
+        first, second = Parameters(words), Parameters(words)
+        first.append("B")
+        first.values["A"] = 1
+        self.assertEqual((["A"], ["A"], {}), (words, second, second.values))
+
+
+class SessionTests(SynchronousTestCase):
+    """
+    Hooks hang things on it.
+    """
+
+    def test_open(self) -> None:
+        session = Session()
+        session.mine = 1  # type: ignore[attr-defined]
+        self.assertEqual(1, vars(session)["mine"])
+
+    def test_defaults(self) -> None:
+        session = Session()
+        self.assertEqual(
+            (None, None, False, None, None),
+            (session.peer, session.host_name, session.extended_smtp, session.ssl,
+             session.authenticated),
+        )  # fmt: skip
+
+    def test_not_shared(self) -> None:
+        one, other = Session(), Session()
+        one.notes["a"] = 1
+        self.assertEqual({}, other.notes)
+        self.assertNotEqual(one, other)
+
+    def test_secrets(self) -> None:
+        """
+        Credentials never reach a log.
+        """
+        session = Session(auth_data="canary", login_data=b"canary", notes={"a": "canary"})
+        self.assertNotIn("canary", repr(session))
+
+
+class EnvelopeTests(SynchronousTestCase):
+    """
+    Hooks hang things on it too.
+    """
+
+    def test_open(self) -> None:
+        envelope = Envelope()
+        envelope.mine = 1  # type: ignore[attr-defined]
+        self.assertEqual(1, vars(envelope)["mine"])
+
+    def test_defaults(self) -> None:
+        envelope = Envelope()
+        self.assertEqual(
+            (None, [], [], [], [], False, None, None),
+            (envelope.mail_from, envelope.mail_options, envelope.rcpt_tos, envelope.rcpt_options,
+             envelope.recipients, envelope.smtp_utf8, envelope.body, envelope.content),
+        )  # fmt: skip
+
+    def test_not_shared(self) -> None:
+        one, other = Envelope(), Envelope()
+        one.rcpt_tos.append("a@b")
+        one.mail_options.append("A")
+        one.recipients.append(Recipient("a@b", Parameters(), RECIPIENT_OK))
+        self.assertEqual(([], [], []), (other.rcpt_tos, other.mail_options, other.recipients))
+        self.assertNotEqual(one, other)
+
+    def test_secrets(self) -> None:
+        """
+        Nor does content.
+        """
+        envelope = Envelope(content=b"canary", original_content=b"canary")
+        self.assertNotIn("canary", repr(envelope))
+
+
+class RecipientTests(SynchronousTestCase):
+    """
+    One accepted RCPT.
+    """
+
+    def test_duplicates_differ(self) -> None:
+        one = Recipient("a@b", Parameters(), RECIPIENT_OK)
+        other = Recipient("a@b", Parameters(), RECIPIENT_OK)
+        self.assertNotEqual(one, other)
+        self.assertEqual(2, len({one, other}))
+
+    def test_fixed(self) -> None:
+        one = Recipient("a@b", Parameters(), RECIPIENT_OK)
+        self.assertRaises(AttributeError, setattr, one, "address", "c@d")

@@ -1,0 +1,102 @@
+"""
+Tests for :mod:`txsmtpd.core.settings`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsmtpd.core.settings import Settings
+
+COUNTS = [
+    "data_size_limit", "line_length_limit", "max_recipients", "max_errors", "max_connections",
+    "max_connections_per_host", "content_memory",
+]  # fmt: skip
+SECONDS = ["timeout", "data_timeout", "hook_timeout", "session_timeout"]
+BOOLEANS = ["enable_SMTPUTF8", "decode_data", "lenient"]
+
+
+class SettingsTests(SynchronousTestCase):
+    """
+    Every setting has a default and a check.
+    """
+
+    def assertTaken(self, name: str, *values: object) -> None:
+        for value in values:
+            self.assertEqual(value, getattr(Settings(**{name: value}), name))
+
+    def assertRefused(self, name: str, *values: object) -> None:
+        """
+        A bad value is an error that says which setting it is about.
+        """
+        for value in values:
+            keywords: dict[str, Any] = {name: value}
+            with self.assertRaises((TypeError, ValueError), msg=f"{name} {value!r}") as caught:
+                Settings(**keywords)
+            self.assertIn(name, str(caught.exception))
+
+    def test_defaults(self) -> None:
+        settings = Settings()
+        for name, value in {
+            "hostname": "", "ident": "ESMTP txsmtpd", "data_size_limit": 33554432,
+            "enable_SMTPUTF8": True, "decode_data": False, "bare_newline": "normalize",
+            "line_length_limit": 0, "unknown_parameters": "reject", "lenient": False,
+            "max_recipients": 1000, "max_errors": 20, "max_connections": 1000,
+            "max_connections_per_host": 0, "content_memory": 268435456, "timeout": 300,
+            "data_timeout": 300, "hook_timeout": 300, "session_timeout": 0,
+        }.items():  # fmt: skip
+            self.assertEqual(value, getattr(settings, name), name)
+
+    def test_frozen(self) -> None:
+        self.assertRaises(AttributeError, setattr, Settings(), "timeout", 1)
+
+    def test_unknown(self) -> None:
+        keywords: dict[str, Any] = {"time_out": 1}
+        self.assertRaises(TypeError, Settings, **keywords)
+
+    def test_counts(self) -> None:
+        for name in COUNTS:
+            self.assertTaken(name, 0, 1, 2**40)
+            self.assertRefused(name, -1, 1.5, "1", True)
+
+    def test_no_size_limit(self) -> None:
+        """
+        aiosmtpd spells "no limit" None.
+        """
+        keywords: dict[str, Any] = {"data_size_limit": None}
+        self.assertEqual(0, Settings(**keywords).data_size_limit)
+
+    def test_seconds(self) -> None:
+        for name in SECONDS:
+            self.assertTaken(name, 0, 1, 0.5)
+            self.assertRefused(name, -1, "1", None, False, float("nan"), float("inf"))
+
+    def test_data_timeout(self) -> None:
+        """
+        It is as `timeout` unless it is given.
+        """
+        self.assertEqual(7, Settings(timeout=7).data_timeout)
+        self.assertEqual(8, Settings(timeout=7, data_timeout=8).data_timeout)
+
+    def test_booleans(self) -> None:
+        for name in BOOLEANS:
+            self.assertTaken(name, True, False)
+            self.assertRefused(name, 1, "yes", None)
+
+    def test_choices(self) -> None:
+        self.assertTaken("bare_newline", "reject", "normalize", "keep")
+        self.assertRefused("bare_newline", "", "Keep", None)
+        self.assertTaken("unknown_parameters", "reject", "ignore", "pass")
+        self.assertRefused("unknown_parameters", "", "accept", None)
+
+    def test_hostname(self) -> None:
+        self.assertTaken("hostname", "", "mx.example", "[192.0.2.1]", "h" * 255)
+        self.assertRefused(
+            "hostname", "mx example", "mx\r\n", "mx\x00", "\u00e9.example", b"mx", None, "h" * 256
+        )
+
+    def test_ident(self) -> None:
+        self.assertTaken("ident", "", "ESMTP", "ESMTP my server")
+        self.assertRefused("ident", "a\nb", "a\tb", "caf\u00e9", b"ESMTP", None)

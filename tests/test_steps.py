@@ -1,0 +1,400 @@
+"""
+Tests for txsmtpd.steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import ContextVar
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from txsmtpd.steps import Steps
+
+request: ContextVar[str] = ContextVar("request", default="none")
+
+
+class StepsTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reported: list[BaseException] = []
+        self.steps = Steps(self.reported.append)
+
+    def start(self, awaitable: Awaitable[Any]) -> Deferred[Any]:
+        """
+        Start something that has to wait.
+        """
+        waiting = self.steps.start(awaitable)
+        self.assertIsInstance(waiting, Deferred)
+        return waiting  # type: ignore[no-any-return]
+
+    def count_deferreds(self) -> Callable[[], int]:
+        """
+        :return: tells how many Deferreds were made since.
+        """
+        made: list[Deferred[Any]] = []
+        make = Deferred.__init__
+
+        def counting(deferred: Deferred[Any], *arguments: Any, **options: Any) -> None:
+            made.append(deferred)
+            make(deferred, *arguments, **options)
+
+        self.patch(Deferred, "__init__", counting)
+        return lambda: len(made)
+
+
+class AtOnceTests(StepsTestCase):
+    """
+    What does not wait is over at once and costs no Deferred.
+    """
+
+    def test_coroutine(self) -> None:
+        async def hook() -> str:
+            return "250 OK"
+
+        count = self.count_deferreds()
+        self.assertEqual(self.steps.start(hook()), "250 OK")
+        self.assertEqual(count(), 0)
+
+    def test_coroutine_of_coroutines(self) -> None:
+        async def inner() -> str:
+            return "250"
+
+        async def hook() -> str:
+            return await inner() + " OK"
+
+        count = self.count_deferreds()
+        self.assertEqual(self.steps.start(hook()), "250 OK")
+        self.assertEqual(count(), 0)
+
+    def test_coroutine_that_awaits_fired_deferreds(self) -> None:
+        fired = [succeed("250"), succeed("OK")]
+
+        async def hook() -> str:
+            return " ".join([await one for one in fired])
+
+        count = self.count_deferreds()
+        self.assertEqual(self.steps.start(hook()), "250 OK")
+        self.assertEqual(count(), 0)
+
+    def test_coroutine_that_raises(self) -> None:
+        async def hook() -> None:
+            raise ValueError("no")
+
+        count = self.count_deferreds()
+        self.assertRaises(ValueError, self.steps.start, hook())
+        self.assertEqual(count(), 0)
+
+    def test_fired_deferred(self) -> None:
+        fired = succeed("250 OK")
+        count = self.count_deferreds()
+        self.assertEqual(self.steps.start(fired), "250 OK")
+        self.assertEqual(count(), 0)
+
+    def test_failed_deferred(self) -> None:
+        """
+        Its failure is raised, and nobody hears of it as unhandled.
+        """
+        failed: Deferred[None] = fail(ValueError("no"))
+        count = self.count_deferreds()
+        self.assertRaises(ValueError, self.steps.start, failed)
+        self.assertEqual(count(), 0)
+        del failed
+        gc.collect()
+
+    def test_none(self) -> None:
+        self.assertIsNone(self.steps.start(succeed(None)))
+
+    def test_other_awaitable(self) -> None:
+        class Answer:
+            def __await__(self) -> Generator[Any, Any, str]:
+                return "250 OK"
+                yield
+
+        self.assertEqual(self.steps.start(Answer()), "250 OK")
+
+
+class LaterTests(StepsTestCase):
+    """
+    What waits goes on when what it waits for is there.
+    """
+
+    def test_deferred(self) -> None:
+        hook: Deferred[str] = Deferred()
+        waiting = self.start(hook)
+        self.assertNoResult(waiting)
+        hook.callback("250 OK")
+        self.assertEqual(self.successResultOf(waiting), "250 OK")
+
+    def test_deferred_that_fails(self) -> None:
+        hook: Deferred[str] = Deferred()
+        waiting = self.start(hook)
+        hook.errback(ValueError("no"))
+        self.failureResultOf(waiting, ValueError)
+        self.assertEqual(self.reported, [])
+
+    def test_coroutine_that_awaits_several(self) -> None:
+        parts: list[Deferred[str]] = [Deferred(), succeed("2.0.0"), Deferred(), Deferred()]
+
+        async def hook() -> str:
+            return " ".join([await part for part in parts])
+
+        waiting = self.start(hook())
+        parts[0].callback("250")
+        self.assertNoResult(waiting)
+        # Before it is asked for.
+        parts[3].callback("OK")
+        parts[2].callback("very")
+        self.assertEqual(self.successResultOf(waiting), "250 2.0.0 very OK")
+
+    def test_coroutine_that_raises_after_waiting(self) -> None:
+        part: Deferred[None] = Deferred()
+
+        async def hook() -> None:
+            await part
+            raise ValueError("no")
+
+        waiting = self.start(hook())
+        part.callback(None)
+        self.failureResultOf(waiting, ValueError)
+
+    def test_coroutine_sees_failures(self) -> None:
+        parts: list[Deferred[str]] = [Deferred(), Deferred()]
+
+        async def hook() -> str:
+            try:
+                return await parts[0]
+            except ValueError as error:
+                return str(error) + await parts[1]
+
+        waiting = self.start(hook())
+        parts[0].errback(ValueError("250"))
+        parts[1].callback(" OK")
+        self.assertEqual(self.successResultOf(waiting), "250 OK")
+
+    def test_coroutine_that_lets_failures_through(self) -> None:
+        part: Deferred[None] = Deferred()
+
+        async def hook() -> None:
+            await part
+
+        waiting = self.start(hook())
+        part.errback(ValueError("no"))
+        self.failureResultOf(waiting, ValueError)
+
+    def test_other_awaitable(self) -> None:
+        part: Deferred[str] = Deferred()
+
+        class Answer:
+            def __await__(self) -> Generator[Any, Any, str]:
+                return (yield from part.__await__())  # type: ignore[misc]
+
+        waiting = self.start(Answer())
+        part.callback("250 OK")
+        self.assertEqual(self.successResultOf(waiting), "250 OK")
+
+    def test_future_of_asyncio(self) -> None:
+        """
+        A handler that takes us for asyncio hears of it as an exception and does not hang.
+        """
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+
+        async def hook() -> None:
+            await loop.create_future()
+
+        self.assertRaises(RuntimeError, self.steps.start, hook())
+
+    def test_forgotten_coroutine_is_closed(self) -> None:
+        """
+        One that waits for something that will never come cleans up behind it.
+        """
+        steps: list[str] = []
+
+        async def hook() -> None:
+            try:
+                await Deferred()
+            finally:
+                steps.append("closed")
+
+        waiting = self.start(hook())
+        del waiting
+        gc.collect()
+        self.assertEqual(steps, ["closed"])
+        self.assertEqual(self.reported, [])
+
+
+class ContextTests(StepsTestCase):
+    """
+    Context variables of a coroutine are its own, from its first line to its last.
+    """
+
+    def test_kept_while_waiting(self) -> None:
+        parts: list[Deferred[None]] = [Deferred(), Deferred()]
+
+        async def hook(name: str, part: Deferred[None]) -> str:
+            before = request.get()
+            request.set(name)
+            await part
+            return f"{before} {request.get()}"
+
+        first, second = self.start(hook("a", parts[0])), self.start(hook("b", parts[1]))
+        request.set("mine")
+        self.addCleanup(request.set, "none")
+        parts[1].callback(None)
+        parts[0].callback(None)
+        self.assertEqual(self.successResultOf(first), "none a")
+        self.assertEqual(self.successResultOf(second), "none b")
+
+    def test_not_leaked(self) -> None:
+        async def hook() -> None:
+            request.set("theirs")
+
+        self.steps.start(hook())
+        self.assertEqual(request.get(), "none")
+
+    def test_taken_from_the_caller(self) -> None:
+        async def hook() -> str:
+            return request.get()
+
+        token = request.set("mine")
+        self.addCleanup(request.reset, token)
+        self.assertEqual(self.steps.start(hook()), "mine")
+
+    def test_still_there_after_waiting(self) -> None:
+        part: Deferred[None] = Deferred()
+
+        async def hook() -> str:
+            await part
+            return request.get()
+
+        token = request.set("mine")
+        waiting = self.start(hook())
+        request.reset(token)
+        part.callback(None)
+        self.assertEqual(self.successResultOf(waiting), "mine")
+
+
+class CancelTests(StepsTestCase):
+    """
+    Cancelling ends the wait at once, whatever is behind it.
+    """
+
+    def test_deferred(self) -> None:
+        cancelled: list[Deferred[None]] = []
+        hook: Deferred[None] = Deferred(cancelled.append)
+        waiting = self.start(hook)
+        waiting.cancel()
+        self.assertEqual(cancelled, [hook])
+        self.failureResultOf(waiting, CancelledError)
+        self.assertEqual(self.reported, [])
+
+    def test_coroutine(self) -> None:
+        steps: list[str] = []
+        cancelled: list[Deferred[None]] = []
+
+        async def hook() -> None:
+            try:
+                await Deferred(cancelled.append)
+            except CancelledError:
+                steps.append("cancelled")
+                raise
+
+        waiting = self.start(hook())
+        waiting.cancel()
+        self.assertEqual(len(cancelled), 1)
+        self.assertEqual(steps, ["cancelled"])
+        self.failureResultOf(waiting, CancelledError)
+        self.assertEqual(self.reported, [])
+
+    def swallow(self) -> tuple[Deferred[Any], Deferred[str]]:
+        """
+        :return: a cancelled step that goes on all the same, and what it waits for.
+        """
+        late: Deferred[str] = Deferred()
+
+        async def hook() -> str:
+            try:
+                await Deferred()
+            except CancelledError:
+                pass
+            return await late
+
+        waiting = self.start(hook())
+        waiting.cancel()
+        return waiting, late
+
+    def test_swallowed(self) -> None:
+        waiting, late = self.swallow()
+        self.failureResultOf(waiting, CancelledError)
+        late.callback("250 OK")
+        self.assertEqual(self.reported, [])
+
+    def test_swallowed_and_failed(self) -> None:
+        """
+        Nobody waits for it any more, so its failure is reported.
+        """
+        waiting, late = self.swallow()
+        self.failureResultOf(waiting, CancelledError)
+        error = ValueError("no")
+        late.errback(error)
+        self.assertEqual(self.reported, [error])
+
+    def test_swallowed_and_cancelled_late(self) -> None:
+        waiting, late = self.swallow()
+        self.failureResultOf(waiting, CancelledError)
+        late.cancel()
+        self.assertEqual(self.reported, [])
+
+    def test_failed_on_cancelling(self) -> None:
+        """
+        What its clean-up raises is the outcome.
+        """
+
+        async def hook() -> None:
+            try:
+                await Deferred()
+            finally:
+                raise ValueError("no")
+
+        waiting = self.start(hook())
+        waiting.cancel()
+        self.failureResultOf(waiting, ValueError)
+        self.assertEqual(self.reported, [])
+
+
+class DetachTests(StepsTestCase):
+    """
+    What nobody waits for runs to its end, and its failure is reported.
+    """
+
+    def test_at_once(self) -> None:
+        ran: list[int] = []
+
+        async def hook() -> None:
+            ran.append(1)
+
+        self.steps.detach(hook())
+        self.assertEqual((ran, self.reported), ([1], []))
+
+    def test_later(self) -> None:
+        hook: Deferred[str] = Deferred()
+        self.steps.detach(hook)
+        hook.callback("250 OK")
+        self.assertEqual(self.reported, [])
+
+    def test_raises_at_once(self) -> None:
+        error = ValueError("no")
+        self.steps.detach(fail(error))
+        self.assertEqual(self.reported, [error])
+
+    def test_raises_later(self) -> None:
+        hook: Deferred[str] = Deferred()
+        self.steps.detach(hook)
+        error = ValueError("no")
+        hook.errback(error)
+        self.assertEqual(self.reported, [error])
+        gc.collect()
