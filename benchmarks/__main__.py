@@ -32,7 +32,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="(5)")
     parser.add_argument(
-        "--messages", type=_positive, default=2000, metavar="N", help="in each round (2000)"
+        "--messages", type=_positive, default=3000, metavar="N", help="in each round (3000)"
     )
     parser.add_argument(
         "--workload", action="append", choices=WORKLOADS, help="repeatable (all of them)"
@@ -49,18 +49,20 @@ def main() -> None:
     """
     chosen = options()
     servers = []
-    for name in chosen.server or MODULES:
+    for name in dict.fromkeys(chosen.server or MODULES):
         obstacle = missing(name)
         if obstacle is None:
             servers.append(name)
         else:
             print(obstacle, file=sys.stderr)
+    if not servers:
+        raise SystemExit("there is nothing to measure")
     pinned = cores()
     if pinned is not None:
         pin(pinned[1])
     try:
         results = measure(
-            [WORKLOADS[name]() for name in chosen.workload or WORKLOADS],
+            [WORKLOADS[name]() for name in dict.fromkeys(chosen.workload or WORKLOADS)],
             servers,
             rounds=chosen.rounds,
             messages=chosen.messages,

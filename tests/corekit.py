@@ -71,13 +71,12 @@ class _Rest:
     What is left of a coroutine that has been started.
     """
 
-    def __init__(self, started: Coroutine[Any, Any, Any], wanted: Any) -> None:
+    def __init__(self, started: Coroutine[Any, Any, Any]) -> None:
         self._started = started
-        self._wanted = wanted
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        yield self._wanted
-        return (yield from self._started.__await__())
+        # What it waits for, a `Later`, looks for itself whether it may go on.
+        return self._started.__await__()
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
@@ -96,10 +95,10 @@ class Runner:
     def start(self, awaitable: Awaitable[Any]) -> Any:
         started = _awaited(awaitable)
         try:
-            wanted = started.send(None)
+            started.send(None)
         except StopIteration as stop:
             return stop.value
-        return _Rest(started, wanted)
+        return _Rest(started)
 
     def detach(self, awaitable: Awaitable[Any]) -> None:
         self._detached.append(_awaited(awaitable))

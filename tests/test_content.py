@@ -91,7 +91,9 @@ class DotReaderTests(ReaderTestCase):
     """
 
     def test_message(self) -> None:
-        self.assertEnds(DotReader, b"Subject: x\r\n\r\nHello\r\n.\r\n", b"Subject: x\r\n\r\nHello\r\n")
+        self.assertEnds(
+            DotReader, b"Subject: x\r\n\r\nHello\r\n.\r\n", b"Subject: x\r\n\r\nHello\r\n"
+        )
 
     def test_empty(self) -> None:
         """
@@ -134,7 +136,9 @@ class DotReaderTests(ReaderTestCase):
         SMTP smuggling (CVE-2023-51764 and its kin).
         """
         for fake in NO_ENDS:
-            for before, after in product((b"", b"a", b"\r\n", b"\r", b"\n"), (b"MAIL", b" \r\n", b"x")):
+            for before, after in product(
+                (b"", b"a", b"\r\n", b"\r", b"\n"), (b"MAIL", b" \r\n", b"x")
+            ):
                 sent = before + fake + after
                 if END in b"\r\n" + sent:
                     continue

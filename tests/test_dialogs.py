@@ -13,10 +13,12 @@ from txsmtpd.testing import Content, Cut, Replayed, Transcript, When
 
 DIALOGS = Path(__file__).parent / "dialogs"
 
-# How the client's octets come, when a hook answers, and how content is wanted.  These few are
-# tried in every combination.  Every single cut in two is tried with hooks that answer at once and
-# hooks that wait, and for each cut content is wanted in one of the two ways, by turns.  Where a
-# client says more than testing.LONG octets, Transcript.cuts leaves out the inside of its lines.
+# How the client's octets come, when a hook answers, and how content is wanted: these are tried in
+# every combination.  Then every single cut in two is tried with hooks that answer at once.  With
+# hooks that wait, the second part comes while the last hook that the first has asked is undecided:
+# there only the cuts near the ends of lines differ, and the others are not tried again.  For the
+# cuts content is wanted in one way and the other by turns.  Where a client says more than
+# testing.LONG octets, Transcript.cuts leaves out the inside of its lines.
 CUTS: tuple[Cut, ...] = ("whole", "lock-step", "octets", "burst")
 WHENS: tuple[When, ...] = ("now", "coroutine", "later")
 CONTENTS: tuple[Content, ...] = ("whole", "stream")
@@ -37,14 +39,19 @@ class DialogTests(SynchronousTestCase):
         ways: list[tuple[Cut, When, Content]] = [
             (cut, when, content) for content in contents for when in WHENS for cut in CUTS
         ]
-        for turn, cut in enumerate(transcript.cuts()):
-            content = contents[turn % len(contents)]
-            ways.extend(((cut, "now", content), (cut, "later", content)))
+        said = b"".join(part.said for part in transcript.script)
+        for place in transcript.cuts():
+            content = contents[place % len(contents)]
+            ways.append((place, "now", content))
+            if b"\n" in said[max(place - 2, 0) : place + 2]:
+                ways.append((place, "later", content))
         first: Replayed | None = None
         for cut, when, content in ways:
-            replayed = transcript.replay(cut=cut, when=when, content=content)
-            logged = {failure.type.__name__ for failure in self.flushLoggedErrors()}
-            self.assertEqual(set(transcript.logs), logged, (cut, when, content))
+            # A hook that says nothing is no different from none, so let some replays have none.
+            every_hook = when != "now" or not isinstance(cut, int)
+            replayed = transcript.replay(cut=cut, when=when, content=content, every_hook=every_hook)
+            logged = [failure.type.__name__ for failure in self.flushLoggedErrors()]
+            self.assertTrue(transcript.explains(logged), (cut, when, content, logged))
             first = first or replayed
             self.assertEqual(first, replayed, (cut, when, content))
 

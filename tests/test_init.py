@@ -32,5 +32,7 @@ class NamesTests(SynchronousTestCase):
         What only wants the core, such as a handler, does not import Twisted.
         """
         program = "import sys, txsmtpd.core.dialog; sys.exit('twisted' in sys.modules)"
-        done = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)})
+        done = subprocess.run(
+            [sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}
+        )
         self.assertEqual(done.returncode, 0)

@@ -26,7 +26,10 @@ class ReplyTests(SynchronousTestCase):
             (Reply(250, "2.1.5", ("Fine",)), b"250 2.1.5 Fine\r\n"),
             (Reply(354, None, ("",)), b"354 \r\n"),
             (Reply(250, None, ()), b"250 \r\n"),
-            (Reply(550, "5.1.1", ("a", "b", "c")), b"550-5.1.1 a\r\n550-5.1.1 b\r\n550 5.1.1 c\r\n"),
+            (
+                Reply(550, "5.1.1", ("a", "b", "c")),
+                b"550-5.1.1 a\r\n550-5.1.1 b\r\n550 5.1.1 c\r\n",
+            ),
         ]:
             self.assertEqual(wire, reply.wire)
 
@@ -146,7 +149,9 @@ class WithStatusTests(SynchronousTestCase):
         self.assertIs(reply, reply.with_status("2.0.0"))
 
     def test_success(self) -> None:
-        self.assertEqual(Reply(250, "2.1.5", ("Yes",)), Reply(250, None, ("Yes",)).with_status("2.1.5"))
+        self.assertEqual(
+            Reply(250, "2.1.5", ("Yes",)), Reply(250, None, ("Yes",)).with_status("2.1.5")
+        )
         reply = Reply(220, None, ("mx.example",))
         self.assertIs(reply, reply.with_status(None))
 
@@ -158,7 +163,9 @@ class WithStatusTests(SynchronousTestCase):
             (550, "2.1.5", "5.1.0"), (450, "2.1.0", "4.1.0"), (421, "2.0.0", "4.0.0"),
             (550, "4.3.0", "5.3.0"), (554, None, "5.0.0"), (451, None, "4.0.0"),
         ]:  # fmt: skip
-            self.assertEqual(Reply(code, status, ("No",)), Reply(code, None, ("No",)).with_status(good))
+            self.assertEqual(
+                Reply(code, status, ("No",)), Reply(code, None, ("No",)).with_status(good)
+            )
 
 
 class ParseTests(SynchronousTestCase):

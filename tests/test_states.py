@@ -70,7 +70,12 @@ WAYS: dict[State, tuple[str, ...]] = {
     NO_RCPT: ("EHLO client.example", COMMANDS["MAIL"], "RCPT TO:<no@example.com>"),
     RCPT: ("EHLO client.example", COMMANDS["MAIL"], COMMANDS["RCPT"]),
     CHUNKS: ("EHLO client.example", COMMANDS["MAIL"], COMMANDS["RCPT"], "BDAT 0"),
-    FAILED: ("EHLO client.example", COMMANDS["MAIL"], COMMANDS["RCPT"], "BDAT 1001\r\n" + "x" * 999),
+    FAILED: (
+        "EHLO client.example",
+        COMMANDS["MAIL"],
+        COMMANDS["RCPT"],
+        "BDAT 1001\r\n" + "x" * 999,
+    ),
     CONTENT: ("EHLO client.example", COMMANDS["MAIL"], COMMANDS["RCPT"], "DATA"),
     REFUSED: (),
 }
@@ -87,9 +92,7 @@ def client_in(state: State) -> Client:
     from .corekit import Handler, Mailbox
 
     greeting = {"handle_CONNECT": "554 no"} if state == REFUSED else {"handle_EXPN": "250 all"}
-    client = Client(
-        saying(**greeting), Mailbox(), Handler(handle_RCPT=judge), data_size_limit=1000
-    )
+    client = Client(saying(**greeting), Mailbox(), Handler(handle_RCPT=judge), data_size_limit=1000)
     client.greet()
     client.say(*WAYS[state])
     assert client.state == state, client.state

@@ -5,6 +5,7 @@ Tests for txsmtpd.steps.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
@@ -317,10 +318,8 @@ class CancelTests(StepsTestCase):
         late: Deferred[str] = Deferred()
 
         async def hook() -> str:
-            try:
+            with contextlib.suppress(CancelledError):
                 await Deferred()
-            except CancelledError:
-                pass
             return await late
 
         waiting = self.start(hook())

@@ -24,8 +24,6 @@ STEP, UNREAD, CONTENT = 1, 2, 4
 
 #: Octets that wait behind a brake before the transport is paused too.
 HELD = 65536
-#: Octets of lines that are looked at together: LineReceiver copies the rest for every line.
-PIECE = 4096
 
 
 @implementer(IPushProducer)
@@ -63,6 +61,8 @@ class BrakedLineReceiver(LineReceiver):
     #: Whether the connection is closed or about to close, so that nothing more is obeyed.
     closing = False
 
+    # Octets at the beginning of the buffer that are done with.
+    _done = 0
     _feeding = False
     _held = False
 
@@ -78,26 +78,45 @@ class BrakedLineReceiver(LineReceiver):
     def dataReceived(self, data: bytes) -> None:
         if self.closing:
             return
+        self._buffer += data
         if self._feeding:
             # From within: the loop that runs finds it in the buffer.
-            self._buffer += data
             return
         self._feeding = True
         try:
-            self._feed(self.clearLineBuffer() + data)
+            self._feed()
         finally:
+            self._buffer = self.clearLineBuffer()
             self._feeding = False
         if not self.closing:
             self._hold()
             self.afterInput()
 
-    def _feed(self, data: bytes) -> None:
-        while self.line_mode and not self.paused and len(data) > PIECE:
-            super().dataReceived(data[:PIECE])
-            data = data[PIECE:]
-            if self.closing:
+    def _feed(self) -> None:
+        """
+        The loop of LineReceiver, but it does not copy the rest of the buffer for every line: many
+        short ones in one segment would cost the square of their number.
+        """
+        while self._done < len(self._buffer) and not self.paused and not self.closing:
+            if not self.line_mode:
+                self.rawDataReceived(self.clearLineBuffer())
+                continue
+            end = self._buffer.find(self.delimiter, self._done)
+            if end < 0 and len(self._buffer) - self._done < self.MAX_LENGTH + len(self.delimiter):
                 return
-        super().dataReceived(data)
+            if end < 0 or end - self._done > self.MAX_LENGTH:
+                self.lineLengthExceeded(self.clearLineBuffer())
+                return
+            line = self._buffer[self._done : end]
+            self._done = end + len(self.delimiter)
+            self.lineReceived(line)
+
+    def clearLineBuffer(self) -> bytes:
+        """
+        :return: what was in the buffer and is not done with.
+        """
+        rest, self._buffer, self._done = self._buffer[self._done :], b"", 0
+        return rest
 
     def _hold(self) -> None:
         if self.brakes and not self._held and len(self._buffer) > HELD:
@@ -109,7 +128,7 @@ class BrakedLineReceiver(LineReceiver):
         End raw data, of which `data` was too much.
         """
         self.line_mode = 1
-        self._buffer = data + self._buffer
+        self._buffer = data + self.clearLineBuffer()
 
     def brake(self, brake: int) -> None:
         """

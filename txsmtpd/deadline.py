@@ -20,7 +20,10 @@ class Deadline:
     def __init__(self, clock: IReactorTime, expired: Callable[[], None]) -> None:
         self._clock = clock
         self._expired = expired
+        #: When the time is up, or None for never.
         self._due: float | None = None
+        #: When the delayed call comes, while there is one.
+        self._look_at = 0.0
         self._call: IDelayedCall | None = None
 
     def within(self, seconds: float) -> None:
@@ -32,8 +35,9 @@ class Deadline:
             return
         self._due = due = self._clock.seconds() + seconds
         if self._call is None:
-            self._call = self._clock.callLater(seconds, self._look)
-        elif self._call.getTime() > due:
+            self._look_again(due, seconds)
+        elif due < self._look_at:
+            self._look_at = due
             self._call.reset(seconds)
 
     def stop(self) -> None:
@@ -45,13 +49,17 @@ class Deadline:
             self._call.cancel()
             self._call = None
 
+    def _look_again(self, when: float, seconds: float) -> None:
+        self._look_at = when
+        self._call = self._clock.callLater(seconds, self._look)
+
     def _look(self) -> None:
         self._call = None
         if self._due is None:
             return
         left = self._due - self._clock.seconds()
         if left > 0:
-            self._call = self._clock.callLater(left, self._look)
+            self._look_again(self._due, left)
         else:
             self._due = None
             self._expired()

@@ -272,8 +272,8 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         elif outcome.then is not None:
             self._body = outcome.then
             self.setRawMode()
-            # A chunk may be empty, and then nothing will ever come.
-            self.rawDataReceived(b"")
+            if outcome.then.empty:
+                self.rawDataReceived(b"")
 
     def _content_taken(self, body: Body, leftover: bytes | None) -> None:
         if leftover is None or self._lost:

@@ -7,34 +7,15 @@ and only one that really waits for something costs a Deferred.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
-from functools import partial
 from inspect import iscoroutine
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-
-def _resumed(coroutine: Coroutine[Any, Any, Any], wanted: Any) -> Generator[Any, Any, Any]:
-    """
-    The rest of a coroutine that has been started and waits for `wanted`.
-    """
-    while True:
-        try:
-            result = yield wanted
-        except GeneratorExit:
-            coroutine.close()
-            raise
-        except BaseException as error:
-            step = partial(coroutine.throw, error)
-        else:
-            step = partial(coroutine.send, result)
-        try:
-            wanted = step()
-        except StopIteration as stop:
-            return stop.value
+from .core.eager import resumed
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
@@ -65,7 +46,7 @@ class Steps:
                 wanted = context.run(awaitable.send, None)
             except StopIteration as stop:
                 return stop.value
-            inner = context.run(Deferred.fromCoroutine, _resumed(awaitable, wanted))
+            inner = context.run(Deferred.fromCoroutine, resumed(awaitable, wanted))
         elif isinstance(awaitable, Deferred):
             inner = awaitable
         else:

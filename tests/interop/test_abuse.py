@@ -85,14 +85,16 @@ class GarbageTests(InteropTestCase):
 
 
 @skipUnless(Path("/proc/self/clear_refs").exists(), "the peak of memory is read from Linux's /proc")
-class MemoryTests(InteropTestCase):
+class MemoryTestCase(InteropTestCase):
     """
-    The peak of the process's memory, from before the attack to after it.
+    Watches the peak of the process's memory, from before the attack to after it.
     """
+
+    size_limit = 1_000_000
 
     def setUp(self) -> None:
         super().setUp()
-        self.server = self.serve("--size-limit", "1000000")
+        self.server = self.serve("--size-limit", str(self.size_limit))
         # What is loaded on first use is not growth.
         wire = Wire(self.server)
         wire.talk(ENVELOPE + b"BDAT 2 LAST\r\n\r\nRSET\r\n", 4)
@@ -110,6 +112,8 @@ class MemoryTests(InteropTestCase):
         self.assertLess(self._peak() - self.before, ALLOWED)
         self.assertEqual(Wire(self.server).talk(b"QUIT\r\n", 1), ["221 2.0.0"])
 
+
+class MemoryTests(MemoryTestCase):
     def test_content_over_the_limit(self) -> None:
         wire = Wire(self.server)
         self.assertEqual(wire.talk(ENVELOPE + b"DATA\r\n", 3), ["250 2.1.0", "250 2.1.5", "354"])
@@ -145,3 +149,21 @@ class MemoryTests(InteropTestCase):
         with _connect(self.server) as connection:
             sent = _send_what_is_taken(connection, b"HELP\r\n" * (4 * MEBIBYTE))
         self.assertLess(sent, 24 * MEBIBYTE)
+
+
+class StreamingTests(MemoryTestCase):
+    size_limit = 0
+
+    def test_large_messages_go_to_disk_as_they_come(self) -> None:
+        """
+        Four at once, each four times as large as what the process may grow by.
+        """
+        wires = [Wire(self.server) for _ in range(4)]
+        for wire in wires:
+            wire.talk(ENVELOPE + b"BDAT %d LAST\r\n" % (64 * MEBIBYTE), 2)
+        for _ in range(64):
+            for wire in wires:
+                wire.send(b"x" * MEBIBYTE)
+        self.assertEqual([wire.replies(1) for wire in wires], [["250 2.0.0"]] * 4)
+        sizes = [file.stat().st_size for file in (self.server.maildir / "new").iterdir()]
+        self.assertEqual([size // MEBIBYTE for size in sizes], [64] * 4)

@@ -58,21 +58,15 @@ class CurlTests(InteropTestCase):
         for what, content in contents.items():
             self.assertStatus(self.send(server, content))
             self.assertDelivered(server, content, what=what)
-
-    def test_last_line(self) -> None:
-        """
-        Curl ends the last line if it has to.
-        """
-        server = self.serve()
+        # Curl ends the last line if it has to.
         for content in (b"Subject: x\r\n\r\nend", b"end\r\n..", b"end\r\n."):
             self.assertStatus(self.send(server, content))
             self.assertDelivered(server, content + b"\r\n")
-        # Octets as they are, which the server makes lines of, and lines.
+        # The line ends of Unix as they are, of which the server makes CRLF; and curl does.
         for option in ("--no-crlf", "--crlf"):
             self.assertStatus(self.send(server, b"Subject: x\n\nend\n.\n", option))
-            self.assertEqual(
-                server.take()[0].content.rstrip(b"\r\n"), b"Subject: x\r\n\r\nend\r\n.", option
-            )
+            (message,) = server.take()
+            self.assertEqual(message.content.rstrip(b"\r\n"), b"Subject: x\r\n\r\nend\r\n.", option)
 
     def test_envelope(self) -> None:
         server = self.serve()
@@ -84,9 +78,7 @@ class CurlTests(InteropTestCase):
         sent = self.send(server, SMALL, "--mail-rcpt-allowfails", recipients=("a@@b.org", *tos))
         self.assertIn("< 501 5.1.3 ", self.assertStatus(sent))
         self.assertDelivered(server, SMALL, recipients=tos)
-
-    def test_one_connection(self) -> None:
-        server = self.serve()
+        # Two messages on one connection.
         second = self.file(b"second\r\n")
         sent = self.send(
             server,

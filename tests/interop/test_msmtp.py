@@ -62,6 +62,11 @@ class MsmtpTests(InteropTestCase):
         options = ("--from=bob@example.org", "--read-recipients")
         self.assertStatus(self.msmtp(server, *options, data=header + blind + SMALL))
         self.assertDelivered(server, header + SMALL, recipients=tos[:2])
+        ended = self.msmtp(server, "--serverinfo")
+        self.assertStatus(ended)
+        information = ended.stdout.decode()
+        for line in ("mx.example.com ESMTP txsmtpd", "SIZE 33554432", "PIPELINING"):
+            self.assertIn(line, information)
 
     def test_refused(self) -> None:
         server = self.serve("--size-limit", "1000", "--max-recipients", "1")
@@ -77,12 +82,3 @@ class MsmtpTests(InteropTestCase):
         self.assertEqual(server.take(), [])
         self.assertStatus(self.send(server, SMALL))
         self.assertDelivered(server, SMALL)
-
-    def test_server_information(self) -> None:
-        server = self.serve()
-        ended = self.msmtp(server, "--serverinfo")
-        self.assertStatus(ended)
-        information = ended.stdout.decode()
-        self.assertIn("mx.example.com ESMTP txsmtpd", information)
-        self.assertIn("SIZE 33554432", information)
-        self.assertIn("PIPELINING", information)

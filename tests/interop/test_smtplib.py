@@ -47,33 +47,18 @@ class SendTests(SmtplibTestCase):
         """
         server = self.serve()
         client = self.connect(server)
-        for what, content in {**MESSAGES, "binary": BINARY}.items():
+        contents = {**MESSAGES, "binary": BINARY, "large": large(5 * 2**20)}
+        for what, content in contents.items():
             options = [] if content.isascii() else ["BODY=8BITMIME"]
             self.assertEqual(client.sendmail(BOB, ANN, content, options), {}, what)
             self.assertDelivered(server, content, what=what)
-        client.quit()
-
-    def test_line_ends(self) -> None:
-        """
-        smtplib ends the last line if it has to, and else sends octets as they are.  The server
-        makes lines of them, as Postfix does.
-        """
-        server = self.serve()
-        client = self.connect(server)
+        # smtplib ends the last line if it has to, and else sends octets as they are. The server
+        # makes lines of them, as Postfix does.
         for content in (b"", b"Subject: x\r\n\r\nend", b"end\r\n..", b"end\r\n."):
             client.sendmail(BOB, ANN, content)
             self.assertDelivered(server, content + b"\r\n")
         client.sendmail(BOB, ANN, b"Subject: x\n\na\rb\n\n")
         self.assertDelivered(server, b"Subject: x\r\n\r\na b\r\n\r\n\r\n")
-
-    def test_large(self) -> None:
-        server = self.serve()
-        content = large(5 * 2**20)
-        client = self.connect(server)
-        client.sendmail(BOB, ANN, content)
-        self.assertDelivered(server, content)
-        client.sendmail(BOB, ANN, b"small\r\n")
-        self.assertDelivered(server, b"small\r\n")
 
     def test_recipients(self) -> None:
         server = self.serve()

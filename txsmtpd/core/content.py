@@ -34,6 +34,9 @@ class DotReader:
         """
         :return: content, and what followed its end, or None while the end has not come.
         """
+        if self._borrowed and data[:1] not in (b".", b""):
+            # The line end before it makes no difference: the common case, which needs no copy.
+            self._held, self._borrowed = b"", False
         data = self._held + data
         end = data.find(_END)
         if end < 0:

@@ -47,11 +47,10 @@ class Context:
         self.errors = 0
         #: Whether the client has gone, so that nobody is left to explain an error to.
         self.gone = False
-        self._transactions = 0
+        self._transactions = 1
         self.envelope = self._new_envelope()
 
     def _new_envelope(self) -> Envelope:
-        self._transactions += 1
         return Envelope(id=f"{self.session.id}.{self._transactions}")
 
     def reset(self, reason: str = "reset") -> None:
@@ -61,6 +60,8 @@ class Context:
         if self.delivery is not None:
             self.delivery.abort(reason)
             self.delivery = None
+        if self.envelope.mail_from is not None:
+            self._transactions += 1
         self.envelope = self._new_envelope()
         self.echo = False
 

@@ -8,12 +8,13 @@ only there can the client hear of it (RFC 5321 section 4.5.4).
 from __future__ import annotations
 
 import io
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 from .content import LineMeter, has_bare_newline, normalize_newlines
 from .context import Context
-from .hooks import Consumer, is_later
+from .eager import eagerly
+from .hooks import Hook, is_later
 from .outcomes import Outcome, Step
 from .replies import (
     BARE_NEWLINE,
@@ -38,9 +39,11 @@ async def begin(context: Context, *, newlines: str = "keep") -> Delivery:
     """
     if context.hooks.wants_whole and context.rules.budget.spent:
         raise Rejected(NO_MEMORY)
-    go_ahead = await context.verdict(context.hooks.DATA_start, GO_AHEAD)
-    if not go_ahead.positive:
-        raise Rejected(go_ahead)
+    go_ahead = GO_AHEAD
+    if context.hooks.DATA_start is not None:
+        go_ahead = await context.verdict(context.hooks.DATA_start, GO_AHEAD)
+        if not go_ahead.positive:
+            raise Rejected(go_ahead)
     delivery = Delivery(context, go_ahead, newlines)
     await delivery.open()
     context.delivery = delivery
@@ -188,7 +191,7 @@ class Delivery:
         """
         The content of DATA is whole: the step that ends the transaction with its verdict.
         """
-        return self.conclude()
+        return eagerly(self.conclude())
 
     async def conclude(self) -> Outcome:
         """
@@ -214,31 +217,41 @@ class Delivery:
                 except UnicodeDecodeError:
                     self.refuse(_NOT_ASCII)
                     return _NOT_ASCII
-        consumers = list(zip(context.hooks.consumers, self._receivers, strict=True))
         verdict = DELIVERED
-        while consumers:
-            reply = await self._ask(*consumers.pop(0))
+        for hook in self._hooks():
+            reply = context.ask(hook, DELIVERED, _itself)
+            if not isinstance(reply, Reply):
+                reply = await reply
             if not reply.positive:
-                self._receivers = [receiver for _, receiver in consumers]
                 self.abort(str(reply))
                 return reply
             if reply is not DELIVERED:
                 verdict = reply
         return verdict
 
-    async def _ask(self, consumer: Consumer, receiver: Any) -> Reply:
+    def _hooks(self) -> Iterator[Hook]:
         """
-        The verdict of one handler, which may have the content as it came, whole, or both.
+        What to ask for a verdict, in the order of the handlers: one may have taken the content as
+        it came, want it whole, or both.
         """
-        context = self._context
-        reply = DELIVERED
-        if receiver is not None:
-            reply = await context.verdict(lambda *_: receiver.finish(), DELIVERED)
-        if reply.positive and consumer.handle_DATA is not None:
-            return await context.verdict(consumer.handle_DATA, reply)
-        return reply
+        for index, consumer in enumerate(self._context.hooks.consumers):
+            receiver = self._receivers[index]
+            if receiver is not None:
+                # Once asked, it is not to be aborted.
+                self._receivers[index] = None
+                yield _without_arguments(receiver.finish)
+            if consumer.handle_DATA is not None:
+                yield consumer.handle_DATA
 
     def _decoded(self, whole: bytes) -> str:
         if self._context.settings.enable_SMTPUTF8:
             return whole.decode("utf-8", "surrogateescape")
         return whole.decode("ascii")
+
+
+def _itself(reply: Reply) -> Reply:
+    return reply
+
+
+def _without_arguments(method: Callable[[], Any]) -> Hook:
+    return lambda server, session, envelope: method()

@@ -54,7 +54,8 @@ class Dialog(Context):
         :param line: as it came, without its CRLF.
         """
         word, _, rest = line.rstrip(b" \t").partition(b" ")
-        known = self.rules.verbs.get(word.upper())
+        verbs = self.rules.verbs
+        known = verbs.get(word) or verbs.get(word.upper())
         if known is None:
             return self._unknown(word)
         name, verb = known
@@ -63,8 +64,11 @@ class Dialog(Context):
         except UnicodeDecodeError:
             # U+FFFD stands for what is no UTF-8; the grammar refuses it.
             argument = rest.decode("utf-8", "replace")
+        target = self.rules.table[self.state].get(name)
         try:
             obstacle = self._obstacle(len(line), name, verb, argument)
+            if obstacle is None and target is None:
+                obstacle = replies.BAD_SEQUENCE
             if obstacle is not None:
                 return self._turn_down(name, verb, argument, obstacle)
             step = verb.run(self, argument)
@@ -72,7 +76,7 @@ class Dialog(Context):
             return self._turn_down(name, verb, argument, refusal.reply)
         except Exception as error:
             return self._turn_down_for(name, verb, argument, error)
-        target = self.rules.table[self.state].get(name, self.state)
+        assert target is not None
         if isinstance(step, Outcome):
             return self._advance(name, verb, target, step)
         return self._advance_later(name, verb, target, argument, step)
@@ -95,8 +99,6 @@ class Dialog(Context):
             reply = gate(self.session, name)
             if reply is not None:
                 return reply
-        if name not in self.rules.table[self.state]:
-            return replies.BAD_SEQUENCE
         if verb.extended and not self.session.extended_smtp:
             return replies.BAD_SEQUENCE
         return None

@@ -18,6 +18,7 @@ as it was spelled, and raise :class:`GrammarError`. Three rules keep them safe:
 from __future__ import annotations
 
 import re
+from functools import cache
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
@@ -97,6 +98,8 @@ class _Rules(NamedTuple):
     path: re.Pattern[str]
 
 
+# Made when they are first wanted, because those with all of Unicode take a tenth of a second.
+@cache
 def _rules(utf8: bool, lenient: bool) -> _Rules:
     # RFC 6531 section 3.3
     #   sub-domain =/ U-label
@@ -141,11 +144,9 @@ def _rules(utf8: bool, lenient: bool) -> _Rules:
     return _Rules(re.compile(domain), re.compile(mailbox), re.compile(path + _REST, re.DOTALL))
 
 
-_RULES = {(utf8, lax): _rules(utf8, lax) for utf8 in (False, True) for lax in (False, True)}
-
 # Nearly every path is plain: Dot-string and Domain in ASCII. This is some 40 % faster than the
 # whole grammar, and up to the limit of the local part alone it needs no further check.
-_DOMAIN = _RULES[False, False].domain.pattern
+_DOMAIN = _rules(False, False).domain.pattern
 _PLAIN_PATH = re.compile(rf"<([{_ATEXT}]+(?:\.[{_ATEXT}]+)*@{_DOMAIN})>{_REST}", re.DOTALL)
 
 
@@ -167,7 +168,7 @@ def path(text: str, *, utf8: bool, lenient: bool = False) -> tuple[str, str]:
         return address, rest.rstrip(" ")
     if lenient and not text.startswith("<") and (bare := _SPLIT.match(text)):
         text = f"<{bare[1]}> {bare[2] or ''}"
-    match = _RULES[utf8, lenient].path.match(text)
+    match = _rules(utf8, lenient).path.match(text)
     if match is None:
         raise _malformed("path", split_path(text)[0], utf8)
     whole, address, other, rest = match.groups(default="")
@@ -196,7 +197,7 @@ def mailbox(text: str, *, utf8: bool, lenient: bool = False) -> str:
     """
     Check a mailbox that stands alone, without brackets.
     """
-    match = _RULES[utf8, lenient].mailbox.fullmatch(text)
+    match = _rules(utf8, lenient).mailbox.fullmatch(text)
     if match is None:
         raise _malformed("mailbox", text, utf8)
     local_part, host = match.groups(default="")
@@ -240,7 +241,7 @@ def domain(text: str, *, utf8: bool = False, lenient: bool = False) -> str:
     """
     Check a domain name.
     """
-    if _RULES[utf8, lenient].domain.fullmatch(text) is None:
+    if _rules(utf8, lenient).domain.fullmatch(text) is None:
         raise _malformed("domain", text, utf8)
     return _limit("domain", text, DOMAIN_LIMIT)
 

@@ -54,6 +54,8 @@ class Body:
     #: Whether its end delivers a message.  Such a step runs to its end even when the client has
     #: gone, because the message is whole and someone may have it already.
     delivers: bool = True
+    #: Whether it is over already: no octet is to come.
+    empty: bool = False
 
 
 class Close(Enum):

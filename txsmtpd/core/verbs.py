@@ -14,6 +14,7 @@ from . import grammar, replies, trace
 from .content import DotReader
 from .context import Context
 from .delivery import begin
+from .eager import eagerly
 from .outcomes import CLOSE, Body, Outcome, Step, Verb
 from .replies import Rejected, Reply
 from .rules import Check, Parameter
@@ -246,7 +247,7 @@ def data(context: Context, argument: str) -> Step:
     _nothing(argument)
     for check in context.rules.content_checks:
         check(context.session, context.envelope)
-    return _receive(context)
+    return eagerly(_receive(context))
 
 
 async def _receive(context: Context) -> Outcome:

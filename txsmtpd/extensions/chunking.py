@@ -18,6 +18,7 @@ from ..core import delivery, replies
 from ..core.content import ChunkReader
 from ..core.context import Context
 from ..core.delivery import Delivery
+from ..core.eager import eagerly
 from ..core.outcomes import CLOSE, Body, Outcome, Sink, Step, Verb
 from ..core.replies import Reply
 from ..core.session import Session
@@ -58,7 +59,7 @@ def bdat(context: Context, argument: str) -> Step:
         return Outcome((_MALFORMED,), CLOSE)
     if isinstance(context.delivery, Delivery):
         return _receive(context, context.delivery, *chunk)
-    return _begin(context, *chunk)
+    return eagerly(_begin(context, *chunk))
 
 
 async def _begin(context: Context, octets: int, last: bool) -> Outcome:
@@ -73,7 +74,7 @@ def _receive(context: Context, message: Delivery, octets: int, last: bool) -> Ou
 
 
 def _body(octets: int, sink: Sink, last: bool) -> Outcome:
-    return Outcome((), Body(ChunkReader(octets), sink, delivers=last))
+    return Outcome((), Body(ChunkReader(octets), sink, delivers=last, empty=octets == 0))
 
 
 @attrs.frozen(eq=False)
@@ -92,7 +93,7 @@ class _Chunk:
 
     def finish(self) -> Step:
         if self.last:
-            return self.message.conclude()
+            return self.message.finish()
         refusal = self.message.refusal
         if refusal is None:
             return Outcome((Reply(250, "2.0.0", (f"{self.octets} octets received",)),))

@@ -30,4 +30,4 @@ class EightBitMIME(Extension):
         return body
 
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
-        envelope.body = options.get("BODY")
+        envelope.body = options.values.get("BODY")

@@ -37,4 +37,4 @@ class Size(Extension):
         return size
 
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
-        envelope.size = options.get("SIZE")
+        envelope.size = options.values.get("SIZE")

@@ -23,4 +23,4 @@ class SMTPUTF8(Extension):
         return {"SMTPUTF8": flag}
 
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
-        envelope.smtp_utf8 = options.get("SMTPUTF8", False)
+        envelope.smtp_utf8 = options.values.get("SMTPUTF8", False)

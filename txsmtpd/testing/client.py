@@ -4,9 +4,7 @@ A client that is connected to a server in memory.
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
@@ -17,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from ..factory import SMTPFactory
+from .spelling import shown
 
 PEER = IPv4Address("TCP", "192.0.2.1", 54321)
 HOST = IPv4Address("TCP", "192.0.2.25", 25)
@@ -207,6 +206,7 @@ class Client:
         self.log.append(("C", "[disconnect]"))
         self.transport.error = reason or ConnectionLost()
         self.transport.incoming.append(self.transport.error)
+        self.transport.blocked = False
         self.pump()
 
     def wait(self, seconds: float) -> None:
@@ -267,16 +267,3 @@ def connect(factory: SMTPFactory, **options: Any) -> Client:
     Connect a client to a server in memory, as :class:`Client` does.
     """
     return Client(factory, **options)
-
-
-def shown(side: str, data: bytes) -> Iterator[str]:
-    """
-    The lines of one side as a transcript spells them.
-    """
-    for line in re.findall(rb"(?s).*?\r\n|.+\Z", data):
-        whole = line.endswith(b"\r\n")
-        text = line[:-2] if whole else line
-        spelled = text.decode("latin-1").encode("unicode_escape").decode("ascii")
-        if len(spelled) > 300:
-            spelled = f"{spelled[:100]} [... {len(text)} octets ...] {spelled[-100:]}"
-        yield f"{side}{':' if whole else '>'} {spelled}"

@@ -24,6 +24,10 @@ When: TypeAlias = Literal["now", "coroutine", "later"]
 #: How content is wanted: by ``handle_DATA``, or by ``open_content``.
 Content: TypeAlias = Literal["whole", "stream"]
 
+_METHODS = {method.removeprefix("handle_"): method for method in HOOKS}
+#: What the hooks are called here: ``RCPT`` for ``handle_RCPT``, and so on.
+NAMES = frozenset(_METHODS)
+
 
 @attrs.frozen
 class Message:
@@ -81,19 +85,18 @@ class RecordingHandler:
             name: list(verdict) if isinstance(verdict, list) else verdict
             for name, verdict in (verdicts or {}).items()
         }
-        known = {method.removeprefix("handle_"): method for method in HOOKS}
-        wanted = set(known if hooks is None else hooks)
-        unknown = (wanted | set(self._verdicts)) - set(known) - {"write", "abort"}
+        wanted = set(NAMES if hooks is None else hooks)
+        unknown = (wanted | (self._verdicts.keys() - {"write", "abort"})) - NAMES
         if unknown:
             raise ValueError(f"no hook is called {', '.join(sorted(unknown))}")
         if "DATA" in wanted:
             wanted -= {"DATA", "open_content"}
             wanted.add("DATA" if content == "whole" else "open_content")
         for name in wanted:
-            if not hasattr(self, known[name]):
+            if not hasattr(self, _METHODS[name]):
                 conclude = {"open_content": self._open, "DATA": self._deliver_whole}.get(name)
-                setattr(self, known[name], partial(self._ask, name, conclude or _as_it_is))
-        directlyProvides(self, *(HOOKS[known[name]] for name in wanted))
+                setattr(self, _METHODS[name], partial(self._ask, name, conclude or _as_it_is))
+        directlyProvides(self, *(HOOKS[_METHODS[name]] for name in wanted))
 
     def _ask(self, name: str, conclude: Callable[..., Any], *context: Any) -> Any:
         """
@@ -106,17 +109,18 @@ class RecordingHandler:
         verdict = self._verdicts.get(name)
         if isinstance(verdict, list):
             verdict = verdict.pop(0) if verdict else None
-        if self.when == "now":
-            return _settle(verdict, conclude, context)
-        answer = _soon(verdict, conclude, context, self.when == "later")
-        return answer if self.when == "coroutine" else Deferred.fromCoroutine(answer)
+        if self.when == "later":
+            return deferLater(session.reactor, 0, _settle, verdict, conclude, context)
+        if self.when == "coroutine":
+            return _from_coroutine(verdict, conclude, context)
+        return _settle(verdict, conclude, context)
 
     def _deliver_whole(self, verdict: Any, *context: Any) -> Any:
         return self._deliver(verdict, context[2], context[2].original_content)
 
     def _deliver(self, verdict: Any, envelope: Envelope, content: bytes) -> Any:
         reply = as_reply(verdict)
-        if reply is None or reply.positive:
+        if reply is None or 200 <= reply.code < 300:
             message = Message(envelope.mail_from or "", tuple(envelope.rcpt_tos), content, envelope)
             self.messages.append(message)
         return verdict
@@ -141,21 +145,19 @@ def _settle(verdict: Any, conclude: Callable[..., Any], context: tuple[Any, ...]
     if isinstance(verdict, BaseException):
         raise verdict
     if is_later(verdict):
-        return _concluded(verdict, conclude, context)
+        return Deferred.fromCoroutine(_concluded(verdict, conclude, context))
     return conclude(verdict, *context)
+
+
+async def _from_coroutine(
+    verdict: Any, conclude: Callable[..., Any], context: tuple[Any, ...]
+) -> Any:
+    answer = _settle(verdict, conclude, context)
+    return await answer if is_later(answer) else answer
 
 
 async def _concluded(waiting: Any, conclude: Callable[..., Any], context: tuple[Any, ...]) -> Any:
     return conclude(await waiting, *context)
-
-
-async def _soon(
-    verdict: Any, conclude: Callable[..., Any], context: tuple[Any, ...], waits: bool
-) -> Any:
-    if waits:
-        await deferLater(context[1].reactor, 0)
-    answer = _settle(verdict, conclude, context)
-    return await answer if is_later(answer) else answer
 
 
 @implementer(IContentReceiver)

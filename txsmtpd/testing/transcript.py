@@ -7,7 +7,7 @@ One line is one thing that happens::
     %set data_size_limit=100            a setting of the factory, as a Python literal
     %hook RCPT "550 5.1.1 No such user" what a hook answers, as a Python literal; a list is used up
                                         call by call; raise stands for an unexpected exception
-    %logs RuntimeError                  an exception that the server is to log
+    %logs RuntimeError                  what the server logs; without a name, any error
     S: 220 mx.example ESMTP txsmtpd     a line of a reply; ... in it is any text
     S: *                                any one reply, of however many lines
     S: [close]                          the server closes the connection
@@ -28,14 +28,16 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from operator import methodcaller
 from typing import Any, Literal, NoReturn, TypeAlias
 
 import attrs
 
 from ..factory import SMTPFactory
-from .client import Client, make_factory, shown
-from .handler import Content, RecordingHandler, When
+from .client import Client, make_factory
+from .handler import NAMES, Content, RecordingHandler, When
+from .spelling import shown, unescape
 
 #: How a client's octets come: "whole" as far as they can, in "lock-step" with the replies, in
 #: single "octets" or in a "burst" of them that no hook is quicker than, or cut in two behind so
@@ -78,8 +80,8 @@ class Transcript:
 
     settings: dict[str, Any]
     verdicts: dict[str, Any]
-    #: The names of the exceptions that the server logs.
-    logs: tuple[str, ...]
+    #: The names of the errors that the server logs; ``""`` is any.
+    logs: frozenset[str]
     #: Line numbers and texts.
     replies: tuple[tuple[int, str], ...]
     messages: tuple[tuple[str, bytes], ...]
@@ -101,7 +103,7 @@ class Transcript:
         return cls(
             reader.settings,
             reader.verdicts,
-            tuple(reader.logs),
+            frozenset(reader.logs),
             tuple(reader.replies),
             tuple(reader.messages),
             reader.closes,
@@ -111,16 +113,24 @@ class Transcript:
     def cuts(self) -> list[int]:
         """
         Where the client's octets can be cut in two: everywhere, or if there are more than `LONG`
-        of them within a few octets of a line's ends and in its middle, and at most 1000 places.
+        of them within a few octets of a line's ends and in its middle, and at most 300 places.
         """
         said = b"".join(part.said for part in self.script)
         if len(said) <= LONG:
             return list(range(1, len(said)))
         ends = [0, *(match.end() for match in re.finditer(b"\n", said)), len(said)]
         near = {end + by for end in ends for by in range(-4, 5)}
-        near.update((start + end) // 2 for start, end in zip(ends, ends[1:], strict=False))
+        near.update((start + end) // 2 for start, end in pairwise(ends))
         places = sorted(place for place in near if 0 < place < len(said))
-        return places[:: len(places) // 1000 + 1]
+        return places[:: len(places) // 300 + 1]
+
+    def explains(self, logged: Iterable[str]) -> bool:
+        """
+        Whether `logged` are the names of the errors that the server is to log: for the caller of
+        `replay`, who knows how to collect them.
+        """
+        names = set(logged)
+        return names == self.logs or ("" in self.logs and bool(names))
 
     def replay(
         self,
@@ -129,15 +139,22 @@ class Transcript:
         *,
         when: When = "now",
         content: Content = "whole",
+        every_hook: bool = True,
     ) -> Replayed:
         """
         Converse with a server and compare what comes of it.
 
         :param make: makes the factory of a handler and settings.
+        :param every_hook: whether the handler has every hook, or only those that the transcript
+            gives a verdict for, and ``DATA``.
         :raise AssertionError: if it is not what the transcript says, or if the server leaves
             something behind when the connection is gone.
         """
-        handler = RecordingHandler(self.verdicts, when=when, content=content)
+        hooks = {"DATA", *self.verdicts}
+        if every_hook:
+            # Whether EXPN is served depends on there being a hook for it, whatever that says.
+            hooks |= NAMES - {"EXPN"}
+        handler = RecordingHandler(self.verdicts, when=when, content=content, hooks=hooks & NAMES)
         factory = make(handler, **self.settings)
         client = Client(factory)
         name = f"cut behind octet {cut}" if isinstance(cut, int) else cut
@@ -216,36 +233,29 @@ class _Replay:
     def fail(self, problem: str) -> NoReturn:
         raise AssertionError(f"{problem}\n({self.name})\n\n{self.client.transcript}")
 
-    def heard(self) -> tuple[int, list[str]]:
+    def check_heard(self, wanted: int) -> list[str]:
         """
-        How many of the replies there are, and what lines there are behind them.
+        :return: the lines behind as many of the replies as are there.
         """
         *lines, rest = self.client.received.decode("utf-8", "backslashreplace").split("\r\n")
         if rest:
             lines.append(f"{rest} (without CRLF)")
+        start = 0
         for index, (number, text) in enumerate(self.transcript.replies):
-            size = 1
-            if text == "*":
-                size += next((i for i, line in enumerate(lines) if line[3:4] != "-"), len(lines))
-            if len(lines) < size:
-                return index, lines
-            pattern = ".*" if text == "*" else ".*".join(map(re.escape, text.split("...")))
-            if re.fullmatch(pattern, lines[0]) is None:
-                self.fail(f"line {number} wants  S: {text}\nbut there is  S: {lines[0]}")
-            del lines[:size]
-        return len(self.transcript.replies), lines
-
-    def check_heard(self, wanted: int) -> None:
-        count, _ = self.heard()
-        if count < wanted:
-            number, text = self.transcript.replies[count]
-            self.fail(f"line {number} wants  S: {text}\nbut there is nothing")
+            end = start + (_length(lines, start) if text == "*" else 1)
+            if end > len(lines):
+                if index < wanted:
+                    self.fail(f"line {number} wants  S: {text}\nbut there is nothing")
+                break
+            if text != "*" and not _fits(text, lines[start]):
+                self.fail(f"line {number} wants  S: {text}\nbut there is  S: {lines[start]}")
+            start = end
+        return lines[start:]
 
     def check_end(self, result: Replayed) -> None:
-        self.check_heard(len(self.transcript.replies))
-        _, more = self.heard()
+        more = self.check_heard(len(self.transcript.replies))
         if more:
-            self.fail(f"the transcript has ended, but there is  S: {more[0]}")
+            self.fail(f"no more replies are wanted\nbut there is  S: {more[0]}")
         if result.messages != self.transcript.messages:
             self.fail(
                 f"these messages are wanted:\n{_listed(self.transcript.messages)}\n"
@@ -266,35 +276,27 @@ class _Replay:
             self.fail(f"{factory.rules.budget.used} octets of content still count")
 
 
+def _length(lines: list[str], start: int) -> int:
+    """
+    How many lines the reply has that begins at `start`: one too many if it is not whole.
+    """
+    length = 1
+    for line in lines[start:]:
+        if line[3:4] != "-":
+            break
+        length += 1
+    return length
+
+
+def _fits(text: str, line: str) -> bool:
+    pattern = ".*".join(map(re.escape, text.split("...")))
+    return text == line or re.fullmatch(pattern, line) is not None
+
+
 def _listed(messages: Iterable[tuple[str, bytes]]) -> str:
     return "\n".join(
         line for addresses, said in messages for line in (f"M: {addresses}", *shown("|", said))
     )
-
-
-_OCTETS = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
-_ESCAPE = re.compile(rb"(?s)\\(?:x([0-9A-Fa-f]{2})|\{(.+?)\*([0-9]+)\}|(.?))")
-
-
-def unescape(text: str | bytes) -> bytes:
-    r"""
-    The octets that a client's line in a transcript stands for.
-
-    :raise ValueError: for a backslash that nobody knows.
-    """
-    octets = text.encode("utf-8") if isinstance(text, str) else text
-
-    def replace(match: re.Match[bytes]) -> bytes:
-        octet, repeated, times, letter = match.groups()
-        if octet is not None:
-            return bytes.fromhex(octet.decode("ascii"))
-        if repeated is not None:
-            return unescape(repeated) * int(times)
-        if letter not in _OCTETS:
-            raise ValueError("an unknown escape")
-        return _OCTETS[letter]
-
-    return _ESCAPE.sub(replace, octets)
 
 
 def _boom(*context: Any) -> NoReturn:
@@ -319,7 +321,7 @@ class _TranscriptReader:
     def __init__(self) -> None:
         self.settings: dict[str, Any] = {}
         self.verdicts: dict[str, Any] = {}
-        self.logs: list[str] = []
+        self.logs: set[str] = set()
         self.replies: list[tuple[int, str]] = []
         self.messages: list[tuple[str, bytes]] = []
         self.closes: bool | None = False
@@ -375,7 +377,7 @@ class _TranscriptReader:
 
     def _directive(self, kind: str, text: str) -> None:
         if kind == "%logs":
-            self.logs.append(text)
+            self.logs.add(text)
         elif kind == "%set":
             name, _, value = text.partition("=")
             self.settings[name.strip()] = ast.literal_eval(value.strip())
