@@ -12,7 +12,10 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from txsmtpd.brakes import CONTENT, HELD, PIECE, STEP, UNREAD, BrakedLineReceiver
+from txsmtpd.brakes import CONTENT, HELD, STEP, UNREAD, BrakedLineReceiver
+
+#: Octets of a segment that is long enough to be worth cutting.
+PIECE = 4096
 
 
 class Lines(BrakedLineReceiver):
@@ -47,7 +50,7 @@ class Lines(BrakedLineReceiver):
 class BrakesTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.lines = Lines()
-        self.transport = StringTransport()
+        self.transport: Any = StringTransport()
         self.lines.makeConnection(self.transport)
 
     def brake_on(self, line: bytes, brake: int) -> None:
@@ -113,7 +116,7 @@ class BrakeTests(BrakesTestCase):
 
     def test_in_the_middle_of_a_long_segment(self) -> None:
         """
-        Lines behind the one that brakes are not looked at, wherever they are cut into pieces.
+        Lines behind the one that brakes are not looked at, wherever in it that one is.
         """
         lines = [b"%05d" % number for number in range(3 * PIECE // 7)]
         for first in (lines[0], lines[PIECE // 7], lines[-2]):
@@ -124,9 +127,9 @@ class BrakeTests(BrakesTestCase):
             self.lines.release(STEP)
             self.assertEqual(self.lines.seen, lines)
 
-    def test_raw_data_in_a_long_segment_is_not_cut(self) -> None:
+    def test_raw_data_in_a_long_segment(self) -> None:
         """
-        Only lines are: content in large chunks is quicker.
+        It is not cut up: content in large chunks is quicker.
         """
         self.lines.on[b"DATA"] = self.lines.setRawMode
         self.lines.dataReceived(b"x" * PIECE + b"\r\nDATA\r\n" + b"y" * 3 * PIECE)

@@ -23,6 +23,7 @@ from .corekit import (
     Later,
     Mailbox,
     Receiver,
+    conclude,
     cuts,
     opened,
     saying,
@@ -156,13 +157,18 @@ class AcceptedTests(ChunkingTestCase):
         """
         client = opened()
         for line, delivers in [(b"BDAT 1", False), (b"BDAT 1 LAST", True)]:
-            step: Any = client.dialog.command(line)
-            try:
-                step = step if hasattr(step, "then") else step.send(None)
-            except StopIteration as stop:
-                step = stop.value
+            step: Any = conclude(client.dialog.command(line))
             self.assertIsInstance(step.then, Body)
             self.assertIs(delivers, step.then.delivers)
+            self.assertFalse(step.then.empty)
+
+    def test_nothing_to_come(self) -> None:
+        """
+        An empty chunk says so, also where it is refused.
+        """
+        for client in (opened(), Client()):
+            step: Any = conclude(client.dialog.command(b"BDAT 0"))
+            self.assertTrue(step.then.empty)
 
     def test_asked_once(self) -> None:
         """
@@ -170,11 +176,13 @@ class AcceptedTests(ChunkingTestCase):
         """
         asked: list[str] = []
         receiver = Receiver()
+
+        def open_content(*arguments: Any) -> Receiver:
+            asked.append("open")
+            return receiver
+
         client = opened(
-            Handler(
-                handle_DATA_start=lambda *_: asked.append("start"),
-                open_content=lambda *_: asked.append("open") or receiver,
-            )
+            Handler(handle_DATA_start=lambda *_: asked.append("start"), open_content=open_content)
         )
         self.assertSent(["250 2.0.0"] * 3, client, chunk(b"1"), chunk(b"2"), chunk(b"3", last=True))
         self.assertEqual(["start", "open"], asked)

@@ -5,7 +5,9 @@ Tests for :mod:`txsmtpd.core.content`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import product
+from functools import partial
+from itertools import pairwise, product
+from typing import ClassVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -170,7 +172,7 @@ class DotReaderTests(ReaderTestCase):
         for pieces in cuts(b"a\r\nb\r\r\n\r\n..\r\nc\r\n.\r\n"):
             reader = DotReader()
             chunks = [reader.feed(piece)[0] for piece in pieces]
-            for chunk, following in zip(chunks, chunks[1:]):
+            for chunk, following in pairwise(chunks):
                 self.assertFalse(chunk.endswith(b"\r") and following.startswith(b"\n"))
             for chunk in chunks:
                 self.assertFalse(chunk.startswith(b"\n"), repr(pieces))
@@ -218,7 +220,7 @@ class ChunkReaderTests(ReaderTestCase):
 
     def test_chunk(self) -> None:
         for octets in (b"x", b"\r\n.\r\n", b"QUIT\r\n", b"\r", bytes(range(256))[:20], b"..\r\n"):
-            self.assertEnds(lambda n=len(octets): ChunkReader(n), octets, octets)  # type: ignore[misc]
+            self.assertEnds(partial(ChunkReader, len(octets)), octets, octets)
 
     def test_empty(self) -> None:
         """
@@ -245,8 +247,8 @@ class BareNewlineTests(SynchronousTestCase):
     CR and LF stand together or not at all (RFC 5321 section 2.3.8).
     """
 
-    GOOD = [b"", b"a", b"\r\n", b"a\r\nb\r\n", b"\r\n\r\n", b"\x0b\x0c\x85\x00"]
-    BAD = {
+    GOOD: ClassVar = [b"", b"a", b"\r\n", b"a\r\nb\r\n", b"\r\n\r\n", b"\x0b\x0c\x85\x00"]
+    BAD: ClassVar = {
         b"\n": b"\r\n",
         b"\r": b" ",
         b"a\nb": b"a\r\nb",
@@ -286,7 +288,7 @@ class LineMeterTests(SynchronousTestCase):
 
     def exceeded(self, limit: int, pieces: Iterable[bytes]) -> bool:
         meter = LineMeter(limit)
-        return any([meter.exceeded(piece) for piece in pieces])
+        return max([meter.exceeded(piece) for piece in pieces], default=False)
 
     def assertExceeded(self, expected: bool, limit: int, data: bytes) -> None:
         for pieces in cuts(data):
@@ -296,9 +298,7 @@ class LineMeterTests(SynchronousTestCase):
         for limit in (3, 10, 1000):
             line = b"x" * (limit - 2) + b"\r\n"
             self.assertEqual(limit, len(line))
-            sides = (b"", b"\r\n", b"a\r\n" * 5)
-            if limit > 100:
-                sides = (b"",)
+            sides = [b""] if limit > 100 else [b"", b"\r\n", b"a\r\n" * 5]
             for before, after in product(sides, sides):
                 self.assertExceeded(False, limit, before + line + after)
                 self.assertExceeded(True, limit, before + b"x" + line + after)

@@ -346,10 +346,11 @@ class BareNewlineTests(DeliveryTestCase):
         """
         It is the default, and does what Postfix does.
         """
-        for content, normal in zip(
-            self.BAD,
-            (b"a\r\nb\r\n", b"a b\r\n", b"\r\n\r\n", b"a \r\n", b"\r\n.\r\n\r\n", b"\r\n\r\n\r\n"),
-        ):
+        normalized = (
+            b"a\r\nb\r\n", b"a b\r\n", b"\r\n\r\n", b"a \r\n", b"\r\n.\r\n\r\n",
+            b"\r\n\r\n\r\n",
+        )  # fmt: skip
+        for content, normal in zip(self.BAD, normalized, strict=True):
             receiver, mailbox = Receiver(), Mailbox()
             client = opened(mailbox, streaming(receiver))
             self.assertEqual("250 2.0.0", short(self.deliver(client, content)))
@@ -455,7 +456,7 @@ class MemoryTests(DeliveryTestCase):
         """
         Whatever becomes of a message, the next one has all the memory again.
         """
-        for handlers, settings, content in [
+        cases: list[tuple[tuple[Any, ...], dict[str, Any], bytes]] = [
             ((Mailbox(),), {}, MESSAGE),
             ((Mailbox("550 no"),), {}, MESSAGE),
             ((Mailbox(False),), {}, MESSAGE),
@@ -469,7 +470,8 @@ class MemoryTests(DeliveryTestCase):
             ((Mailbox(),), {"line_length_limit": 8}, MESSAGE),
             ((Mailbox(),), {"bare_newline": "reject"}, b"x\n"),
             ((Mailbox(),), {"decode_data": True, "enable_SMTPUTF8": False}, b"\xff\r\n"),
-        ]:
+        ]
+        for handlers, settings, content in cases:
             client = opened(*handlers, content_memory=30, **settings)
             client.say("DATA")
             client.send(b"1\r\n")

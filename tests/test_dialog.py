@@ -92,7 +92,7 @@ class GreetingTests(SynchronousTestCase):
         After another refusal every verb but QUIT gets 503.
         """
         for answer in ("554 5.7.1 No", Rejected("554 5.7.1 No"), "450 4.7.1 No"):
-            client, said = self.greet(answer)
+            client, _ = self.greet(answer)
             self.assertFalse(client.closed)
             lines = [
                 *OPENING, "DATA", "HELO a", "RSET", "NOOP", "VRFY a", "EXPN a", "HELP", "MAIL",
@@ -224,8 +224,8 @@ class LineTests(SynchronousTestCase):
         Somebody takes us for something else.
         """
         for line in (
-            "GET / HTTP/1.1", "POST / HTTP/1.0", "CONNECT a:25 HTTP/1.1", "get /", "HEAD /", "PUT /",
-            "OPTIONS *", "DELETE /", "TRACE /", "PATCH /",
+            "GET / HTTP/1.1", "POST / HTTP/1.0", "CONNECT a:25 HTTP/1.1", "get /", "HEAD /",
+            "PUT /", "OPTIONS *", "DELETE /", "TRACE /", "PATCH /",
         ):  # fmt: skip
             client = Client()
             self.assertEqual(["421 4.7.0"], client.say(line, *OPENING), line)

@@ -910,7 +910,7 @@ class MaximumTests(FlowTestCase):
             lambda client: client.half_close(),
             lambda client: client.wait(300),
             lambda client: client.send(b"\x16\x03\x01"),
-            lambda client: (client.send(DATA), client.disconnect()),  # type: ignore[func-returns-value]
+            disconnect_in_content,
             lambda client: client.transport.abortConnection(),
             lambda client: client.send(b"VRFY x\r\n"),
         ]
@@ -1030,6 +1030,11 @@ class MaximumTests(FlowTestCase):
         clients = [connect(factory) for _ in range(1001)]
         self.assertEqual(codes(clients[999]), [220])
         self.assertEqual(codes(clients[1000]), [421])
+
+
+def disconnect_in_content(client: Client) -> None:
+    client.send(DATA)
+    client.disconnect()
 
 
 def peer(host: str) -> IPv4Address:
@@ -1270,7 +1275,7 @@ class DisconnectHookTests(FlowTestCase):
             lambda client: client.send(b"x" * 70_000),
             lambda client: client.send(b"POST / HTTP/1.1\r\n"),
             lambda client: client.send(b"x\r\n" * 20),
-            lambda client: (client.send(DATA), client.half_close()),
+            disconnect_in_content,
             lambda client: client.protocol.factory.drain(),
             lambda client: client.transport.abortConnection(),
         ]

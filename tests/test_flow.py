@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -86,8 +86,9 @@ class FlowTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.logged: list[dict[str, Any]] = []
-        globalLogPublisher.addObserver(self.logged.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
+        observer = cast(ILogObserver, self.logged.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def log_lines(self, namespace: str = "txsmtpd.protocol.SMTP") -> list[str]:
         return [
@@ -230,6 +231,19 @@ class OrderTests(FlowTestCase):
         later.fire(client)
         self.assertEqual(codes(client), [250, 250])
         self.assertEqual(handler.messages[0].content, b"Hello!")
+
+    def test_empty_chunks(self) -> None:
+        """
+        They are over at once: no octet of theirs will ever come.
+        """
+        later = Later()
+        handler = RecordingHandler({"DATA": later})
+        client = greeted(handler)
+        client.send(RCPT + b"BDAT 0\r\nBDAT 5\r\nHelloBDAT 0 LAST\r\nNOOP\r\n")
+        self.assertEqual(codes(client), [250, 250, 250, 250, 250])
+        later.fire(client)
+        self.assertEqual(codes(client), [250, 250])
+        self.assertEqual(handler.messages[0].content, b"Hello")
 
     def test_first_chunk_waits_for_the_go_ahead(self) -> None:
         """
@@ -653,7 +667,7 @@ class HalfCloseTests(FlowTestCase):
         Nor does it end content: nothing is delivered.
         """
         for content in ("whole", "stream"):
-            handler = RecordingHandler(content=content)  # type: ignore[arg-type]
+            handler = RecordingHandler(content=content)
             client = greeted(handler)
             client.send(DATA + CONTENT + b".")
             client.half_close()
@@ -859,7 +873,7 @@ class LostTests(FlowTestCase):
         for content in ("whole", "stream"):
             self.logged.clear()
             later = Later()
-            handler = RecordingHandler({"DATA": later}, content=content)  # type: ignore[arg-type]
+            handler = RecordingHandler({"DATA": later}, content=content)
             client = greeted(handler)
             client.send(MESSAGE)
             client.disconnect()
@@ -902,7 +916,7 @@ class LostTests(FlowTestCase):
         """
         for content in ("whole", "stream"):
             later = Later()
-            first = RecordingHandler({"DATA": later}, content=content)  # type: ignore[arg-type]
+            first = RecordingHandler({"DATA": later}, content=content)
             second = RecordingHandler()
             client = greeted(first, second)
             client.send(MESSAGE)
@@ -938,6 +952,37 @@ class LostTests(FlowTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertIn("451 4.3.0", " ".join(self.log_lines()))
         self.assert_clean(client)
+
+    def test_at_every_octet(self) -> None:
+        """
+        Wherever a dialog is cut off, whatever is pending: no part of a message is delivered, and
+        nothing is logged or left.
+        """
+        dialog = MESSAGE + RCPT[16:] + b"BDAT 3\r\nHeyBDAT 1 LAST\r\n!QUIT\r\n"
+        ends: list[Callable[[Client], None]] = [Client.disconnect, Client.half_close]
+        kinds: list[tuple[Any, Any]] = [
+            (when, content)
+            for when in ("now", "coroutine", "later")
+            for content in ("whole", "stream")
+        ]
+        for when, content in kinds:
+            for cut in range(len(dialog) + 1):
+                for end in ends:
+                    handler = RecordingHandler(when=when, content=content)
+                    client = connect(make_factory(handler))
+                    if cut:
+                        client.transport.incoming.append(dialog[:cut])
+                    end(client)
+                    self.assert_clean(client)
+                    told = [call.hook for call in handler.calls]
+                    self.assertEqual((told.count("CONNECT"), told.count("DISCONNECT")), (1, 1))
+                    for message in handler.messages:
+                        self.assertIn(message.content, (CONTENT, b"Hey!"))
+                    if when != "later":
+                        whole = (cut >= len(MESSAGE)) + (cut >= len(dialog) - 6)
+                        self.assertEqual(len(handler.messages), whole)
+                        opened = told.count("open_content")
+                        self.assertEqual(told.count("abort"), max(opened - whole, 0))
 
     def test_disconnect_hook_is_not_waited_for(self) -> None:
         later = Later()

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -160,7 +161,7 @@ class DeclarationTests(SynchronousTestCase):
 
     def test_missing_method(self) -> None:
         @implementer(interfaces.IMAILHook)
-        class Empty:
+        class Empty:  # type: ignore[misc]
             pass
 
         self.assertTypeError(Empty(), "handle_MAIL")
@@ -279,13 +280,15 @@ class IsLaterTests(SynchronousTestCase):
 
         coroutine = hook()
         pending: Deferred[None] = Deferred()
-        for answer in (coroutine, Later(), pending, succeed(None)):
+        answers: list[Any] = [coroutine, Later(), pending, succeed(None)]
+        for answer in answers:
             self.assertTrue(is_later(answer))
             self.assertIsInstance(answer, Awaitable)
         coroutine.close()
 
     def test_now(self) -> None:
-        for answer in (None, "250 OK", OK, 0, [], iter(())):
+        answers: list[Any] = [None, "250 OK", OK, 0, [], iter(())]
+        for answer in answers:
             self.assertFalse(is_later(answer))
 
 
@@ -385,7 +388,7 @@ class EHLOTests(SynchronousTestCase):
     An EHLO hook may edit the lines of the reply.
     """
 
-    LINES = ["250-mx.example", "250-SIZE 10", "250 HELP"]
+    LINES: ClassVar = ["250-mx.example", "250-SIZE 10", "250 HELP"]
 
     def ehlo(self, *handlers: object) -> Any:
         found: Any = Hooks(handlers).EHLO
@@ -444,10 +447,12 @@ class DisconnectTests(SynchronousTestCase):
 
     def test_all(self) -> None:
         told: list[Any] = []
-        handlers = [
-            Handler(handle_DISCONNECT=lambda *a, n=n: told.append((n, *a)) or "550 no")
-            for n in range(3)
-        ]
+
+        def hook(number: int, *arguments: Any) -> str:
+            told.append((number, *arguments))
+            return "550 no"
+
+        handlers = [Handler(handle_DISCONNECT=partial(hook, number)) for number in range(3)]
         found: Any = Hooks(handlers).DISCONNECT
         self.assertIsNone(conclude(found("server", "session", "envelope", "gone")))
         self.assertEqual([(n, "server", "session", "envelope", "gone") for n in range(3)], told)

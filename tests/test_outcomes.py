@@ -51,10 +51,10 @@ class BodyTests(SynchronousTestCase):
     Content that is to be read.
     """
 
-    def test_delivers(self) -> None:
+    def test_defaults(self) -> None:
         """
-        The end of content delivers a message unless we hear otherwise.
+        There is some, and its end delivers a message, unless we hear otherwise.
         """
         reader: object = object()
         body = Body(reader, reader)  # type: ignore[arg-type]
-        self.assertTrue(body.delivers)
+        self.assertEqual((True, False), (body.delivers, body.empty))

@@ -267,7 +267,7 @@ class AnswerTests(FlowTestCase):
 
         for when in ("now", "coroutine"):
             for content in ("whole", "stream"):
-                handler = RecordingHandler(when=when, content=content)  # type: ignore[arg-type]
+                handler = RecordingHandler(when=when, content=content)
                 factory = make_factory(handler)
                 self.patch(Deferred, "__init__", counting)
                 client = connect(factory)

@@ -129,7 +129,7 @@ class MakeRulesTests(SynchronousTestCase):
                 return {"FROBTO": str}
 
         self.assertConflict("parameter FROBTO", Frob, Other)
-        self.assertConflict("parameter SIZE", Size, Size)
+        self.assertConflict("SIZE", Size, Size)
 
     def test_row_claimed_twice(self) -> None:
         class Other(Extension):

@@ -25,7 +25,8 @@ class SettingsTests(SynchronousTestCase):
 
     def assertTaken(self, name: str, *values: object) -> None:
         for value in values:
-            self.assertEqual(value, getattr(Settings(**{name: value}), name))
+            keywords: dict[str, Any] = {name: value}
+            self.assertEqual(value, getattr(Settings(**keywords), name))
 
     def assertRefused(self, name: str, *values: object) -> None:
         """

@@ -25,7 +25,7 @@ from txsmtpd.core.states import (
 from txsmtpd.core.verbs import VERBS
 from txsmtpd.extensions.chunking import CHUNKS, FAILED
 
-from .corekit import Client, Later, saying
+from .corekit import Client, Handler, Later, Mailbox, conclude, saying
 
 #: How to say each verb so that nothing but its place can be wrong; a chunk takes the CRLF behind.
 COMMANDS = {
@@ -89,8 +89,6 @@ def client_in(state: State) -> Client:
     def judge(server: object, session: object, envelope: object, address: str, options: object):
         return "550 no" if address.startswith("no@") else None
 
-    from .corekit import Handler, Mailbox
-
     greeting = {"handle_CONNECT": "554 no"} if state == REFUSED else {"handle_EXPN": "250 all"}
     client = Client(saying(**greeting), Mailbox(), Handler(handle_RCPT=judge), data_size_limit=1000)
     client.greet()
@@ -120,9 +118,9 @@ class DialogTests(SynchronousTestCase):
         if client.state != CONTENT:
             return client.say(COMMANDS[verb])
         # No line is a command there, so the dialog is asked behind the client's back.
-        outcome = client.dialog.command(COMMANDS[verb].split("\r\n")[0].encode())
+        outcome = conclude(client.dialog.command(COMMANDS[verb].split("\r\n")[0].encode()))
         if isinstance(outcome.then, Body):
-            outcome = client.dialog.content(outcome.then)
+            outcome = conclude(client.dialog.content(outcome.then))
         return [f"{reply.code} {reply.status}" for reply in outcome.replies]
 
     def test_legal(self) -> None:
@@ -176,7 +174,7 @@ class DialogTests(SynchronousTestCase):
         """
         for state in LEGAL:
             client = client_in(state)
-            outcome = client.dialog.command(b"FROB")
+            outcome = conclude(client.dialog.command(b"FROB"))
             self.assertEqual([500], [reply.code for reply in outcome.replies])
             self.assertEqual(state, client.state)
 

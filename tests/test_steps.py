@@ -191,7 +191,7 @@ class LaterTests(StepsTestCase):
 
         class Answer:
             def __await__(self) -> Generator[Any, Any, str]:
-                return (yield from part.__await__())  # type: ignore[misc]
+                return (yield from part.__await__())
 
         waiting = self.start(Answer())
         part.callback("250 OK")

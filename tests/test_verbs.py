@@ -329,8 +329,9 @@ class UTF8Tests(SynchronousTestCase):
 
     def test_without(self) -> None:
         for line in (
-            "MAIL FROM:<\u00e9@b>", "MAIL FROM:<\u00e9@b> SIZE=10", "MAIL FROM:<\u00e9@b> SMTPUTF8=1",
-            "MAIL FROM:<\u00e9@b> XSMTPUTF8", "MAIL FROM:<\u00e9@b> =", "MAIL FROM:<SMTPUTF8\u00e9@b>",
+            "MAIL FROM:<\u00e9@b>", "MAIL FROM:<\u00e9@b> SIZE=10", "MAIL FROM:<\u00e9@b> =",
+            "MAIL FROM:<\u00e9@b> SMTPUTF8=1", "MAIL FROM:<\u00e9@b> XSMTPUTF8",
+            "MAIL FROM:<SMTPUTF8\u00e9@b>",
         ):  # fmt: skip
             self.assertEqual(["553 5.6.7"], greeted().say(line), line)
 

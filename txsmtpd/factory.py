@@ -92,6 +92,8 @@ class SMTPFactory(ServerFactory):
         self._numbers = count(1)
         # Tells the sessions of this start of the server from those of another in the same log.
         self._start = f"{int(self.reactor.seconds()):x}"
+        #: What goes on although its client has gone.
+        self._unfinished: set[Deferred[Any]] = set()
         self._emptied: Deferred[None] | None = None
         self._last_call: IDelayedCall | None = None
 
@@ -144,6 +146,19 @@ class SMTPFactory(ServerFactory):
             del self._hosts[host]
         self._look_whether_empty()
 
+    def outlive(self, work: Deferred[Any]) -> None:
+        """
+        Do not stop before `work` has ended, though its client has gone.
+        """
+
+        def ended(result: Any) -> Any:
+            self._unfinished.discard(work)
+            self._look_whether_empty()
+            return result
+
+        self._unfinished.add(work)
+        work.addBoth(ended)
+
     def _host(self, protocol: SMTP) -> str:
         # A unix socket has no host and counts only towards the total.
         return getattr(protocol.transport.getPeer(), "host", "")
@@ -155,24 +170,26 @@ class SMTPFactory(ServerFactory):
         Let every client go: idle ones at once, others when their message has ended, and all
         within `GRACE` seconds.
 
-        :return: fires when no connection is left.
+        :return: fires when no connection is left, and no delivery that outlives its client.
         """
         if self._emptied is None:
             self._emptied = Deferred()
             for connection in tuple(self._connections):
                 connection.leave()
-            if self._connections:
+            if self._connections or self._unfinished:
                 self._last_call = self.reactor.callLater(GRACE, self._abort_all)
             self._look_whether_empty()
         return self._emptied
 
     def _look_whether_empty(self) -> None:
-        if self._emptied is None or self._connections or self._emptied.called:
+        if self._emptied is None or self._emptied.called or self._connections or self._unfinished:
             return
         if self._last_call is not None and self._last_call.active():
             self._last_call.cancel()
         self._emptied.callback(None)
 
     def _abort_all(self) -> None:
+        self._unfinished.clear()
         for connection in tuple(self._connections):
             connection.transport.abortConnection()
+        self._look_whether_empty()

@@ -16,6 +16,7 @@ ago is aborted.
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import iscoroutine
 from typing import Any, ClassVar, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -29,6 +30,7 @@ from zope.interface import implementer
 from .brakes import CONTENT, STEP, BrakedLineReceiver
 from .core import replies
 from .core.dialog import Dialog
+from .core.eager import eagerly
 from .core.outcomes import CLOSE, Body, Outcome, Step
 from .core.replies import Reply
 from .core.rules import Rules
@@ -36,6 +38,7 @@ from .core.session import Envelope, Session
 from .core.settings import Settings
 from .deadline import Deadline
 from .overrides import VerbMethods
+from .steps import Step as Pending
 from .steps import Steps
 
 #: Replies that are collected before they are written.
@@ -61,6 +64,11 @@ class Home(Protocol):
     def release(self, protocol: SMTP) -> None:
         """
         Count a connection out that was admitted.
+        """
+
+    def outlive(self, work: Deferred[Any]) -> None:
+        """
+        Do not stop before `work` has ended, though its client has gone.
         """
 
     def next_session_id(self) -> str:
@@ -101,8 +109,10 @@ class SMTP(VerbMethods, BrakedLineReceiver):
     _progress = False
     _admitted = False
     _body: Body | None = None
-    _pending: Deferred[Any] | None = None
-    _delivering = False
+    #: The step that is under way.
+    _pending: Pending | None = None
+    #: Fires when it ends, if it delivers a message.
+    _delivering: Deferred[None] | None = None
     _farewell: Reply | None = None
 
     # What hooks find on `server`.
@@ -147,8 +157,8 @@ class SMTP(VerbMethods, BrakedLineReceiver):
             local=_plain(self.transport.getHost()),
             reactor=self.factory.reactor,
         )
-        self._steps = Steps(self._report)
-        self.dialog = Dialog(self.factory.rules, self._steps, self, session)
+        steps = Steps(self._report, self.factory.outlive)
+        self.dialog = Dialog(self.factory.rules, steps, self, session)
         self._session_end.within(self.settings.session_timeout)
         self._progress = True
         self._take(self.dialog.greet())
@@ -208,7 +218,9 @@ class SMTP(VerbMethods, BrakedLineReceiver):
             return
         self.factory.release(self)
         self.dialog.gone = True
-        if self._pending is not None and not self._delivering:
+        if self._delivering is not None:
+            self.factory.outlive(self._delivering)
+        elif self._pending is not None:
             self._pending.cancel()
         self.dialog.lost(reason.getErrorMessage())
 
@@ -226,28 +238,33 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         """
         Run a coroutine of the core; if it does not end at once, brake until it does.
         """
-        result = self._steps.start(waiting)
-        if not isinstance(result, Deferred):
+        result = eagerly(waiting)
+        if not iscoroutine(result):
             then(result)
             return
 
         def ended(result: Any) -> None:
+            delivered, self._delivering = self._delivering, None
             self._pending = None
-            self._delivering = False
             self._progress = True
             # Before `then`, which may put it on again.
             self.brakes &= ~brake
             then(result)
+            if delivered is not None:
+                delivered.callback(None)
             self._part_if_due()
             self.proceed()
 
-        self._pending = result
-        self._delivering = delivers
         self.brake(brake)
+        if delivers:
+            self._delivering = Deferred()
+        self._pending = Pending(result, ended, self._broken)
+        self._give_hook_time()
+
+    def _give_hook_time(self) -> None:
         # RFC 5321 section 4.5.3.2 gives the end of data twice the time of other commands.
-        self._deadline.within(self.settings.hook_timeout * (2 if delivers else 1))
-        result.addCallback(ended)
-        result.addErrback(self._broken)
+        seconds = self.settings.hook_timeout
+        self._deadline.within(seconds if self._delivering is None else seconds * 2)
 
     def _broken(self, failure: Failure) -> None:
         """
@@ -268,12 +285,20 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         if len(self._out) > BATCH:
             self._flush()
         if outcome.then is CLOSE:
+            self._log_unless_quit(outcome)
             self.close()
         elif outcome.then is not None:
             self._body = outcome.then
             self.setRawMode()
             if outcome.then.empty:
                 self.rawDataReceived(b"")
+
+    def _log_unless_quit(self, outcome: Outcome) -> None:
+        reply = outcome.replies[-1]
+        if not reply.positive:
+            self.log.info(
+                "{session}: closed with {reply}", session=self.session.id, reply=str(reply)
+            )
 
     def _content_taken(self, body: Body, leftover: bytes | None) -> None:
         if leftover is None or self._lost:
@@ -359,6 +384,9 @@ class SMTP(VerbMethods, BrakedLineReceiver):
             self.transport.abortConnection()
         elif self._pending is not None:
             self._pending.cancel()
+            if self._pending is not None:
+                # Another hook is asked what to make of that.
+                self._give_hook_time()
         else:
             self._say_goodbye(replies.TIMED_OUT)
 

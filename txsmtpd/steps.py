@@ -1,5 +1,5 @@
 """
-Runs what hooks return: Deferreds, coroutines and other awaitables, under Twisted.
+Runs what hooks return, and what the core makes of it, under Twisted.
 
 Most hooks decide at once, even those written as ``async def``.  So a coroutine is started by hand,
 and only one that really waits for something costs a Deferred.
@@ -7,7 +7,7 @@ and only one that really waits for something costs a Deferred.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from inspect import iscoroutine
 from typing import Any
@@ -22,20 +22,33 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
+def _ignore(result: Any) -> None:
+    pass
+
+
 class Steps:
     """
     A :class:`~txsmtpd.core.outcomes.Runner`.
 
     :param report: told of exceptions that nobody else hears of.
+    :param outlive: told of what may go on when the client has gone.
     """
 
-    def __init__(self, report: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        report: Callable[[Any], None],
+        outlive: Callable[[Deferred[Any]], None] = _ignore,
+    ) -> None:
         self.report = report
+        self._outlive = outlive
 
-    def start(self, awaitable: Awaitable[Any]) -> Any:
+    def start(
+        self, awaitable: Awaitable[Any], too_late: Callable[[Any], None] | None = None
+    ) -> Any:
         """
         Begin to wait for what a hook returned.
 
+        :param too_late: called with the result if it comes when nobody waits for it any more.
         :return: its result, if it is there at once; else a Deferred.  Cancelling that always ends
             it at once, even if what is behind it takes no notice.
         :raise Exception: what it raised, if that is at once.
@@ -50,28 +63,44 @@ class Steps:
         elif isinstance(awaitable, Deferred):
             inner = awaitable
         else:
-            return self.start(_awaited(awaitable))
-        return self._shielded(inner)
+            return self.start(_awaited(awaitable), too_late)
+        return self._shielded(inner, too_late or _ignore)
 
-    def _shielded(self, inner: Deferred[Any]) -> Any:
+    def _shielded(self, inner: Deferred[Any], too_late: Callable[[Any], None]) -> Any:
         at_once: list[Any] = []
         outer: Deferred[Any] | None = None
+        cancelled = False
 
         def arrived(result: Any) -> None:
             if outer is None:
                 at_once.append(result)
-            elif not outer.called:
+            elif not cancelled:
                 outer.callback(result)
-            elif isinstance(result, Failure) and result.check(CancelledError) is None:
-                self._report_failure(result)
+            elif not isinstance(result, Failure):
+                too_late(result)
+            elif result.check(CancelledError) is None:
+                self.report(result.value)
+
+        def cancel(_: object) -> None:
+            nonlocal cancelled
+            # First, because what comes when it is cancelled comes too late.
+            cancelled = True
+            inner.cancel()
 
         inner.addBoth(arrived)
         if not at_once:
-            outer = Deferred(lambda _: inner.cancel())
+            outer = Deferred(cancel)
             return outer
         if isinstance(at_once[0], Failure):
             at_once[0].raiseException()
         return at_once[0]
+
+    def cancel(self, waiting: Deferred[Any]) -> None:
+        """
+        Wait no longer for something that `start` has returned.
+        """
+        waiting.addErrback(_ignore)
+        waiting.cancel()
 
     def detach(self, awaitable: Awaitable[Any]) -> None:
         """
@@ -83,7 +112,51 @@ class Steps:
             self.report(error)
         else:
             if isinstance(waiting, Deferred):
+                self._outlive(waiting)
                 waiting.addErrback(self._report_failure)
 
     def _report_failure(self, failure: Failure) -> None:
         self.report(failure.value)
+
+
+class Step:
+    """
+    A coroutine of the core that waits.
+
+    The core waits only for what :meth:`Steps.start` has returned.  So a step goes on when that
+    fires, and can be cancelled again and again, without being a Deferred itself.
+
+    :param ended: called with its result.
+    :param broken: called with the Failure if it raises, which is a defect of ours.
+    """
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        ended: Callable[[Any], None],
+        broken: Callable[[Failure], None],
+    ) -> None:
+        self._coroutine = coroutine
+        self._ended = ended
+        self._broken = broken
+        self._waiting: Deferred[Any] = Deferred()
+        self._go_on(None)
+
+    def cancel(self) -> None:
+        """
+        Cancel what it waits for: it goes on with the exception, and may wait again.
+        """
+        self._waiting.cancel()
+
+    def _go_on(self, result: Any) -> None:
+        try:
+            if isinstance(result, Failure):
+                self._waiting = result.throwExceptionIntoGenerator(self._coroutine)
+            else:
+                self._waiting = self._coroutine.send(result)
+        except StopIteration as stop:
+            self._ended(stop.value)
+        except Exception:
+            self._broken(Failure())
+        else:
+            self._waiting.addBoth(self._go_on)

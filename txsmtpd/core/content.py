@@ -34,7 +34,7 @@ class DotReader:
         """
         :return: content, and what followed its end, or None while the end has not come.
         """
-        if self._borrowed and data[:1] not in (b".", b""):
+        if self._borrowed and len(self._held) == 2 and data[:1] not in (b".", b""):
             # The line end before it makes no difference: the common case, which needs no copy.
             self._held, self._borrowed = b"", False
         data = self._held + data
@@ -123,7 +123,8 @@ class LineMeter:
             if end < 0:
                 return True
             start = end + 2
-        self._open = data[max(start, data.rfind(b"\r\n") + 2) :]
+        end = data.rfind(b"\r\n", start)
+        self._open = data[start if end < 0 else end + 2 :]
         return False
 
 

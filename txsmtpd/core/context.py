@@ -142,16 +142,15 @@ class Context:
         """
         The refusal that an unexpected exception comes to; its text never reaches the client.
         """
-        if self.gone:
-            return LOCAL_ERROR
         self.runner.report(error)
         hook = self.hooks.exception
-        if hook is None:
+        if hook is None or self.gone:
             return LOCAL_ERROR
         try:
             verdict = hook(self.server, self.session, self.envelope, error)
             if is_later(verdict):
-                verdict = await verdict
+                verdict = self.runner.start(verdict)
+                verdict = await verdict if is_later(verdict) else verdict
             reply = self.judge(verdict, LOCAL_ERROR)
         except Rejected as refusal:
             return self.judge(refusal.reply, LOCAL_ERROR)

@@ -23,6 +23,7 @@ from .replies import (
     NO_MEMORY,
     TEXT_LINE_TOO_LONG,
     TOO_BIG,
+    Declined,
     Rejected,
     Reply,
 )
@@ -35,15 +36,15 @@ async def begin(context: Context, *, newlines: str = "keep") -> Delivery:
     Ask whether a message may come, and open every handler that wants it as it comes.
 
     :param newlines: what becomes of bare CR and LF, as in `Settings.bare_newline`.
-    :raise Rejected: if it may not.
+    :raise Declined: if it may not.
     """
     if context.hooks.wants_whole and context.rules.budget.spent:
-        raise Rejected(NO_MEMORY)
+        raise Declined(NO_MEMORY)
     go_ahead = GO_AHEAD
     if context.hooks.DATA_start is not None:
         go_ahead = await context.verdict(context.hooks.DATA_start, GO_AHEAD)
         if not go_ahead.positive:
-            raise Rejected(go_ahead)
+            raise Declined(go_ahead)
     delivery = Delivery(context, go_ahead, newlines)
     await delivery.open()
     context.delivery = delivery
@@ -74,7 +75,7 @@ class Delivery:
 
     async def open(self) -> None:
         """
-        :raise Rejected: if a handler refuses; those that were open already are aborted.
+        :raise Declined: if a handler refuses; those that were open already are aborted.
         """
         context = self._context
         for consumer in context.hooks.consumers:
@@ -85,14 +86,14 @@ class Delivery:
                         context.server, context.session, context.envelope
                     )
                     if is_later(receiver):
-                        receiver = context.runner.start(receiver)
+                        receiver = context.runner.start(receiver, self._abort_late)
                         receiver = await receiver if is_later(receiver) else receiver
                 except Rejected as refusal:
                     self.abort("refused by another handler")
-                    raise Rejected(context.judge(refusal.reply, GO_AHEAD)) from None
+                    raise Declined(context.judge(refusal.reply, GO_AHEAD)) from None
                 except Exception as error:
                     self.abort("another handler failed")
-                    raise Rejected(await context.explain(error)) from None
+                    raise Declined(await context.explain(error)) from None
             self._receivers.append(receiver)
 
     def write(self, chunk: bytes) -> Coroutine[Any, Any, None] | None:
@@ -133,8 +134,8 @@ class Delivery:
                     if is_later(answer):
                         pending.append(answer)
             except Rejected as refusal:
-                self.refuse(self._context.judge(refusal.reply, DELIVERED))
-                break
+                self._give_up(self._context.judge(refusal.reply, DELIVERED), pending)
+                return None
             except Exception as error:
                 return self._fail(error, pending)
         return self._wait(pending) if pending else None
@@ -143,17 +144,24 @@ class Delivery:
         """
         Wait for every receiver: the slowest sets the pace.
         """
-        for answer in pending:
+        while pending:
             try:
-                await answer
+                await pending.pop(0)
             except Rejected as refusal:
-                self.refuse(self._context.judge(refusal.reply, DELIVERED))
+                self._give_up(self._context.judge(refusal.reply, DELIVERED), pending)
             except Exception as error:
-                self.refuse(await self._context.explain(error))
+                self._give_up(await self._context.explain(error), pending)
 
     async def _fail(self, error: Exception, pending: list[Awaitable[None]]) -> None:
-        self.refuse(await self._context.explain(error))
-        await self._wait(pending)
+        self._give_up(await self._context.explain(error), pending)
+
+    def _give_up(self, reply: Reply, pending: list[Awaitable[None]]) -> None:
+        """
+        Refuse the message, so that it does not matter any more who is ready for it.
+        """
+        self.refuse(reply)
+        while pending:
+            self._context.runner.cancel(pending.pop())
 
     def refuse(self, reply: Reply) -> None:
         """
@@ -172,6 +180,9 @@ class Delivery:
         for receiver in receivers:
             if receiver is not None:
                 self._abort_one(receiver, reason)
+
+    def _abort_late(self, receiver: Any) -> None:
+        self._abort_one(receiver, "the client was told that it took too long")
 
     def _abort_one(self, receiver: Any, reason: str) -> None:
         runner = self._context.runner

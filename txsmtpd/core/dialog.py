@@ -13,9 +13,10 @@ from typing import Any
 
 from . import replies
 from .context import Context
+from .hooks import is_later
 from .outcomes import CLOSE, Body, Outcome, Step, Verb
-from .replies import Rejected, Reply
-from .states import REFUSED, State, refusal_of
+from .replies import Declined, Rejected, Reply
+from .states import NO_RCPT, REFUSED, State, refusal_of
 
 # Codes of our own refusals that say "this was no SMTP" rather than "not this one".
 _JUNK = frozenset((500, 501, 503, 504, 535, 553, 555))
@@ -41,6 +42,9 @@ class Dialog(Context):
         return self.ask(self.hooks.CONNECT, Reply(220, None, (text,)), self._greeted)
 
     def _greeted(self, reply: Reply) -> Outcome:
+        if reply.positive and reply.code != 220:
+            self.runner.report(ValueError(f"handle_CONNECT returned {reply.code}, not 220"))
+            reply = replies.LOCAL_ERROR
         if reply is replies.LOCAL_ERROR:
             reply = replies.UNAVAILABLE
         if not reply.positive:
@@ -73,7 +77,7 @@ class Dialog(Context):
                 return self._turn_down(name, verb, argument, obstacle)
             step = verb.run(self, argument)
         except Rejected as refusal:
-            return self._turn_down(name, verb, argument, refusal.reply)
+            return self._turn_down(name, verb, argument, refusal.reply, refusal)
         except Exception as error:
             return self._turn_down_for(name, verb, argument, error)
         assert target is not None
@@ -85,7 +89,8 @@ class Dialog(Context):
         if word.upper() in _FOREIGN:
             return Outcome((replies.NOT_SMTP,), CLOSE)
         self.errors += 1
-        return self._settled(Outcome((replies.BAD_COMMAND,)))
+        reply = replies.BAD_SEQUENCE if self.state == REFUSED else replies.BAD_COMMAND
+        return self._settled(Outcome((reply,)))
 
     def _obstacle(self, length: int, name: str, verb: Verb, argument: str) -> Reply | None:
         """
@@ -104,37 +109,45 @@ class Dialog(Context):
         return None
 
     def _turn_down(
-        self, name: str, verb: Verb, argument: str, reply: Reply, *, ours: bool = True
+        self,
+        name: str,
+        verb: Verb,
+        argument: str,
+        reply: Reply,
+        error: Exception | None = None,
     ) -> Outcome:
         """
         Refuse a command as its verb wants to be refused.
 
-        :param ours: whether we say so ourselves, and not a hook.
+        :param error: what the refusal was raised as.
         """
         outcome = verb.refused(self, argument, reply)
-        an_echo = reply.code == 503 and verb.follows and self.echo
+        an_echo = reply.code == 503 and verb.follows and (self.echo or self.state == NO_RCPT)
+        ours = error is None or (isinstance(error, Rejected) and not isinstance(error, Declined))
         if ours and reply.code in _JUNK and not an_echo:
             self.errors += 1
-        return self._refused(name, verb, outcome)
+        # RFC 5321 section 4.1.4: a command out of sequence leaves everything as it was.
+        if reply is not replies.BAD_SEQUENCE:
+            self.happened(refusal_of(name))
+        if verb.leads:
+            self.echo = True
+        return self._settled(outcome)
 
     async def _turn_down_for(
         self, name: str, verb: Verb, argument: str, error: Exception
     ) -> Outcome:
-        return self._turn_down(name, verb, argument, await self.explain(error), ours=False)
-
-    def _refused(self, name: str, verb: Verb, outcome: Outcome) -> Outcome:
-        self.happened(refusal_of(name))
-        if verb.leads:
-            self.echo = True
-        return self._settled(outcome)
+        return self._turn_down(name, verb, argument, await self.explain(error), error)
 
     def _advance(self, name: str, verb: Verb, target: State, outcome: Outcome) -> Outcome:
         """
         Move on to the state that follows a command, if its reply is positive.
         """
         if outcome.replies and not outcome.replies[-1].positive:
-            return self._refused(name, verb, outcome)
-        self.state = target
+            self.happened(refusal_of(name))
+            if verb.leads:
+                self.echo = True
+        else:
+            self.state = target
         return self._settled(outcome)
 
     async def _advance_later(
@@ -148,7 +161,7 @@ class Dialog(Context):
         try:
             outcome = await step
         except Rejected as refusal:
-            return self._turn_down(name, verb, argument, refusal.reply, ours=False)
+            return self._turn_down(name, verb, argument, refusal.reply, refusal)
         except Exception as error:
             return await self._turn_down_for(name, verb, argument, error)
         return self._advance(name, verb, target, outcome)
@@ -168,7 +181,7 @@ class Dialog(Context):
         What every outcome goes through: a 421 closes, and so does junk if there is too much.
         """
         said = outcome.replies
-        if not said:
+        if not said or outcome.then is CLOSE:
             return outcome
         if said[-1].code == 421:
             return Outcome(said, CLOSE)
@@ -181,7 +194,13 @@ class Dialog(Context):
         The client has gone, or the connection is closed.
         """
         self.gone = True
-        self.reset(reason)
-        if self.hooks.DISCONNECT is not None:
-            told = self.hooks.DISCONNECT(self.server, self.session, self.envelope, reason)
-            self.runner.detach(told)
+        if self.delivery is not None:
+            self.delivery.abort(reason)
+            self.delivery = None
+        for hook in self.hooks.DISCONNECT:
+            try:
+                answer = hook(self.server, self.session, self.envelope, reason)
+                if is_later(answer):
+                    self.runner.detach(answer)
+            except Exception as error:
+                self.runner.report(error)

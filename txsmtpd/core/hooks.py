@@ -66,13 +66,16 @@ def _refuse_strays(thing: object, known: Any, name: str) -> None:
     """
     for method in dir(thing):
         if method.startswith("handle_") and method not in known:
-            nearest = difflib.get_close_matches(method, HOOKS, n=1, cutoff=0)[0]
-            cure = (
-                f"declare {HOOKS[method].__name__}"
-                if method in HOOKS
-                else f"the nearest hook is {nearest}"
-            )
-            raise TypeError(f"{name} has {method}, which none of its interfaces names: {cure}")
+            complaint = f"{name} has {method}, which none of its interfaces names"
+            if method in HOOKS:
+                raise TypeError(f"{complaint}: declare {HOOKS[method].__name__}")
+            raise TypeError(f"{complaint}: the nearest hook is {_nearest(method)}")
+
+
+def _nearest(method: str) -> str:
+    by_lower = {name.lower(): name for name in HOOKS}
+    (nearest,) = difflib.get_close_matches(method.lower(), by_lower, n=1, cutoff=0)
+    return by_lower[nearest]
 
 
 def _hooks_of(handler: object) -> dict[str, Hook]:
@@ -177,20 +180,6 @@ def _ehlo_chain(methods: Sequence[Hook]) -> Hook | None:
     return ask_each
 
 
-def _each(methods: Sequence[Hook]) -> Hook | None:
-    """
-    One hook that tells several, who have no say.
-    """
-    if not methods:
-        return None
-
-    async def tell_each(*arguments: Any) -> None:
-        for method in methods:
-            await _settled(method(*arguments))
-
-    return tell_each
-
-
 @attrs.frozen
 class Consumer:
     """
@@ -221,8 +210,9 @@ class Hooks:
     EXPN: Hook | None
     HELP: Hook | None
     QUIT: Hook | None
-    DISCONNECT: Hook | None
     exception: Hook | None
+    #: All of them are told, so they make no chain.
+    DISCONNECT: tuple[Hook, ...]
     #: In the order of the handlers.
     consumers: tuple[Consumer, ...]
     #: Whether content must be put together in memory.
@@ -230,20 +220,22 @@ class Hooks:
 
     def __init__(self, handlers: Sequence[object]) -> None:
         found = [_hooks_of(handler) for handler in handlers]
-        kinds = {"EHLO": _ehlo_chain, "DISCONNECT": _each}
+
+        def methods(name: str) -> tuple[Hook, ...]:
+            return tuple(own[f"handle_{name}"] for own in found if f"handle_{name}" in own)
 
         def joined(name: str) -> Hook | None:
-            methods = [own[f"handle_{name}"] for own in found if f"handle_{name}" in own]
-            return kinds.get(name, _chain)(methods)
+            return (_ehlo_chain if name == "EHLO" else _chain)(methods(name))
 
         consumers = tuple(
             Consumer(own.get("open_content"), own.get("handle_DATA"))
             for own in found
             if "open_content" in own or "handle_DATA" in own
         )
-        single = attrs.fields_dict(Hooks).keys() - {"consumers", "wants_whole"}
+        single = attrs.fields_dict(Hooks).keys() - {"DISCONNECT", "consumers", "wants_whole"}
         self.__attrs_init__(
             **{name: joined(name) for name in single},
+            DISCONNECT=methods("DISCONNECT"),
             consumers=consumers,
             wants_whole=any(consumer.handle_DATA is not None for consumer in consumers),
         )

@@ -118,11 +118,19 @@ class Runner(Protocol):
     What the core needs from the event loop around it, so that it can do without one.
     """
 
-    def start(self, awaitable: Awaitable[Any]) -> Any:
+    def start(
+        self, awaitable: Awaitable[Any], too_late: Callable[[Any], None] | None = None
+    ) -> Any:
         """
         Begin to wait for what a hook returned.
 
+        :param too_late: called with the result if it comes when nobody waits for it any more.
         :return: its result, if it is there at once; else an awaitable for the core to await.
+        """
+
+    def cancel(self, waiting: Any) -> None:
+        """
+        Wait no longer for something that `start` has returned.
         """
 
     def detach(self, awaitable: Awaitable[Any]) -> None:

@@ -34,7 +34,7 @@ def _fold(text: str, room: int) -> Iterable[str]:
     """
     piece, used = "", 0
     for character in text:
-        size = len(character.encode("utf-8"))
+        size = len(character.encode("utf-8", "replace"))
         if used + size > room:
             yield piece
             piece, used = "", 0
@@ -151,6 +151,12 @@ class Rejected(Exception):
         self.reply = Reply.parse(reply) if isinstance(reply, str) else reply
         if self.reply.positive:
             raise ValueError(f"a refusal is 4xx or 5xx, not {self.reply.code}")
+
+
+class Declined(Rejected):
+    """
+    A refusal that has nothing to do with how the command was put: no error of the client's.
+    """
 
 
 # What the core itself says.  Section numbers are RFC 5321's unless another is named.

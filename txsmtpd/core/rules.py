@@ -93,7 +93,7 @@ def make_rules(
     :param replace: of all verbs those that replace them or are new; a new one is legal in every
         state and changes none.
     :raise TypeError: for a handler that declares no hook, or one wrongly.
-    :raise ValueError: if two extensions claim the same verb, parameter or row.
+    :raise ValueError: if two extensions claim the same keyword, verb, parameter or row.
     """
     extensions = tuple(extensions)
     builtin = dict(verbs)
@@ -102,6 +102,10 @@ def make_rules(
             if name in builtin:
                 raise ValueError(f"two extensions claim the verb {name}")
             builtin[name] = verb
+    offered = [line.split(" ")[0] for e in extensions if (line := e.keyword(Session()))]
+    for keyword in offered:
+        if offered.count(keyword) > 1:
+            raise ValueError(f"two extensions claim the keyword {keyword}")
     own = replace(builtin)
     table = merge((TRANSITIONS, *(extension.rows() for extension in extensions)))
     for state, row in table.items():

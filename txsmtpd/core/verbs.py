@@ -98,7 +98,11 @@ def mail(context: Context, argument: str) -> Step:
     options = _options(context, rest, context.rules.mail_parameters)
     try:
         _run(context.rules.mail_checks, context, options)
-    except Rejected:
+        if not (context.envelope.smtp_utf8 or text.isascii()):
+            # It was asked for, but is not offered.
+            raise Rejected(replies.NEEDS_SMTPUTF8)
+    except Exception:
+        # Nothing that was noted may stay.
         context.reset()
         raise
     conclude = partial(_opened, context, context.envelope, address, options)
