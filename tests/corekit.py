@@ -90,15 +90,25 @@ class Runner:
 
     def __init__(self) -> None:
         self.errors: list[BaseException] = []
+        #: What to call when something comes too late, and what was cancelled.
+        self.late: list[Callable[[Any], None]] = []
+        self.cancelled: list[Any] = []
         self._detached: list[Coroutine[Any, Any, Any]] = []
 
-    def start(self, awaitable: Awaitable[Any]) -> Any:
+    def start(
+        self, awaitable: Awaitable[Any], too_late: Callable[[Any], None] | None = None
+    ) -> Any:
         started = _awaited(awaitable)
         try:
             started.send(None)
         except StopIteration as stop:
             return stop.value
+        if too_late is not None:
+            self.late.append(too_late)
         return _Rest(started)
+
+    def cancel(self, waiting: Any) -> None:
+        self.cancelled.append(waiting)
 
     def detach(self, awaitable: Awaitable[Any]) -> None:
         self._detached.append(_awaited(awaitable))

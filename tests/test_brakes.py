@@ -331,6 +331,14 @@ class CloseTests(BrakesTestCase):
         self.lines.dataReceived(b"c\r\n")
         self.assertEqual(self.lines.seen, [b"a"])
 
+    def test_closed_by_someone_else(self) -> None:
+        """
+        A hook may have told the transport so itself.
+        """
+        self.lines.on[b"a"] = self.transport.loseConnection
+        self.lines.dataReceived(b"a\r\nb\r\n")
+        self.assertEqual(self.lines.seen, [b"a"])
+
     def test_following_pieces(self) -> None:
         self.lines.on[b"a"] = self.lines.close
         self.lines.dataReceived(b"a\r\n" + b"b\r\n" * PIECE)

@@ -340,16 +340,6 @@ class SequenceTests(ChunkingTestCase):
         self.assertEqual(["250 2.0.0", "252 2.0.0"], client.say("NOOP", "VRFY a"))
         self.assertSent(["250 2.0.0"], client, chunk(b"two", last=True))
 
-    def test_binary_by_data(self) -> None:
-        """
-        BINARYMIME comes by BDAT only (RFC 3030 section 3).
-        """
-        client = opened()
-        client.envelope.body = "BINARYMIME"
-        self.assertEqual(["503 5.5.1"], client.say("DATA"))
-
-    test_binary_by_data.todo = "BINARYMIME is not there yet"  # type: ignore[attr-defined]
-
 
 class MalformedTests(ChunkingTestCase):
     """

@@ -9,7 +9,15 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd.core.context import Context
-from txsmtpd.core.replies import GO_AHEAD, LOCAL_ERROR, OK, RECIPIENT_OK, Rejected, Reply
+from txsmtpd.core.replies import (
+    GO_AHEAD,
+    LOCAL_ERROR,
+    NOT_SERVED,
+    OK,
+    RECIPIENT_OK,
+    Rejected,
+    Reply,
+)
 from txsmtpd.core.session import Session
 from txsmtpd.core.states import CONTENT, END, READY, START
 
@@ -120,8 +128,15 @@ class JudgeTests(ContextTestCase):
         A 3xx is positive only where one is expected, and a 2xx not there.
         """
         context = self.make()
-        for verdict, default in [("354 Go", OK), ("250 OK", GO_AHEAD), ("250 OK", LOCAL_ERROR)]:
+        for verdict, default in [("354 Go", OK), ("250 OK", GO_AHEAD), ("354 Go", NOT_SERVED)]:
             self.assertRaises(ValueError, context.judge, verdict, default)
+
+    def test_not_served_otherwise(self) -> None:
+        """
+        A hook may serve what is refused without it.
+        """
+        reply = self.make().judge("250 Yes", NOT_SERVED)
+        self.assertEqual(Reply(250, "2.0.0", ("Yes",)), reply)
 
     def test_no_verdict(self) -> None:
         self.assertRaises(TypeError, self.make().judge, False, OK)
@@ -244,9 +259,10 @@ class ExplainTests(ContextTestCase):
         self.assertIs(LOCAL_ERROR, conclude(self.explain(None)))
 
     def test_refusal(self) -> None:
-        reply = Reply(550, "5.3.0", ("No",))
-        self.assertEqual(reply, conclude(self.explain("550 No")))
-        self.assertEqual(reply, conclude(self.explain(Rejected("550 No"))))
+        for answer in ("550 No", Rejected("550 No")):
+            reply = conclude(self.explain(answer))
+            self.assertEqual((550, ("No",)), (reply.code, reply.lines))
+            self.assertEqual("5.", reply.status[:2])
 
     def test_chain(self) -> None:
         self.assertEqual(552, conclude(self.explain(None, "552 No")).code)

@@ -240,6 +240,19 @@ class GoAheadTests(DeliveryTestCase):
         self.assertEqual(["450 4.2.0"], [short(reply) for reply in client.resume()])
         self.assertEqual(["abort"], first.ends)
 
+    def test_opened_too_late(self) -> None:
+        """
+        A receiver that comes when the client has its answer is told that nothing will come.
+        """
+        later, receiver = Later(), Receiver()
+        client = opened(saying(open_content=later))
+        client.say("DATA")
+        later.fail(KeyError("cancelled"))
+        self.assertEqual(["451 4.3.0"], [short(reply) for reply in client.resume()])
+        (too_late,) = client.runner.late
+        too_late(receiver)
+        self.assertEqual(["abort"], receiver.ends)
+
     def test_open_raises(self) -> None:
         first = Receiver()
         client = opened(streaming(first), saying(open_content=KeyError("canary")))
@@ -606,18 +619,27 @@ class WriteTests(DeliveryTestCase):
 
     def test_refusal_later(self) -> None:
         """
-        One that refuses does not cut the others short.
+        Once the message is refused nobody waits for the others.
         """
         client, (first, second), receivers = self.pending_writes()
         first.fail(Rejected("554 5.7.1 Spam"))
         client.resume()
-        self.assertTrue(client.pending)
-        second.fail(Rejected("550 5.7.2 Also"))
-        client.resume()
         self.assertFalse(client.pending)
+        self.assertEqual(1, len(client.runner.cancelled))
+        second.fail(Rejected("550 5.7.2 Also"))
         self.assertEqual("554 5.7.1", short(self.rest(client, b"two\r\n")))
         for receiver in receivers:
             self.assertEqual(([b"one"], ["abort"]), (receiver.chunks, receiver.ends))
+
+    def test_refusal_of_the_last(self) -> None:
+        client, (first, second), receivers = self.pending_writes()
+        first.answer()
+        client.resume()
+        self.assertTrue(client.pending)
+        second.fail(Rejected("550 5.7.2 Also"))
+        client.resume()
+        self.assertEqual("550 5.7.2", short(self.rest(client, b"two\r\n")))
+        self.assertEqual([["abort"], ["abort"]], [receiver.ends for receiver in receivers])
 
     def test_error_later(self) -> None:
         client, (first, second), receivers = self.pending_writes()
@@ -630,18 +652,15 @@ class WriteTests(DeliveryTestCase):
 
     def test_error_while_others_wait(self) -> None:
         """
-        Those that were begun are waited for.
+        Those that were begun are not waited for.
         """
         for error, expected in [(KeyError(), "451 4.3.0"), (Rejected("550 5.7.1 no"), "550 5.7.1")]:
-            later = Later()
-            receivers = [Receiver(write=later), Receiver(write=error)]
+            receivers = [Receiver(write=Later()), Receiver(write=error)]
             client = opened(*map(streaming, receivers))
             client.say("DATA")
             client.send(b"one")
-            self.assertTrue(client.pending)
-            later.answer()
-            client.resume()
             self.assertFalse(client.pending)
+            self.assertEqual(1, len(client.runner.cancelled))
             self.assertEqual(expected, short(self.rest(client, b"\r\n")))
             self.assertEqual([["abort"], ["abort"]], [receiver.ends for receiver in receivers])
 

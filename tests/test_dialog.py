@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd.core.context import Context
 from txsmtpd.core.outcomes import Outcome, Step, Verb
-from txsmtpd.core.replies import OK, Rejected, Reply
+from txsmtpd.core.replies import OK, Declined, Rejected, Reply
 from txsmtpd.core.session import Envelope, Parameters, Session
 from txsmtpd.core.states import MAIL, READY, START, Table
 from txsmtpd.extensions.base import Extension
@@ -106,7 +106,7 @@ class GreetingTests(SynchronousTestCase):
         """
         What goes wrong at the greeting closes the connection.
         """
-        for answer in (KeyError("canary"), False, "354 Go"):
+        for answer in (KeyError("canary"), False, "354 Go", "250 Hello"):
             client, said = self.greet(answer)
             self.assertEqual("421 4.3.0 Local error, try again later", said)
             self.assertTrue(client.closed)
@@ -541,6 +541,25 @@ class VerbTests(SynchronousTestCase):
                 reported = [type(error) for error in client.runner.errors]
                 self.assertEqual([KeyError] if expected[0] == "4" else [], reported)
 
+    def test_refusals_of_a_verb(self) -> None:
+        """
+        What is wrong with a command itself counts, at once or later; what was declined does not.
+        """
+        for kind, errors in [(Rejected, 1), (Declined, 0)]:
+
+            def run(context: Context, argument: str, kind: type[Rejected] = kind) -> Outcome:
+                raise kind("501 5.5.4 No")
+
+            async def run_later(
+                context: Context, argument: str, kind: type[Rejected] = kind
+            ) -> Outcome:
+                raise kind("501 5.5.4 No")
+
+            for each in (run, run_later):
+                client = frobbing(each)
+                self.assertEqual(["501 5.5.4"], client.say("FROB"))
+                self.assertEqual(errors, client.dialog.errors)
+
     def test_explained(self) -> None:
         """
         A handler may put an error into its own words.
@@ -819,7 +838,7 @@ class LostTests(SynchronousTestCase):
 
     def test_hook_pending(self) -> None:
         """
-        A hook that is cut off by the disconnect is nobody's error.
+        A hook that is cut off by the disconnect need not be explained to anybody.
         """
         later = Later()
         client = Client(saying(handle_EHLO=later, handle_exception="554 no"))
@@ -827,3 +846,13 @@ class LostTests(SynchronousTestCase):
         client.lose()
         later.fail(KeyError("cancelled"))
         self.assertEqual(["451 4.3.0"], [short(reply) for reply in client.resume()])
+        self.assertEqual([KeyError], [type(error) for error in client.runner.errors])
+
+    def test_transaction(self) -> None:
+        """
+        The envelope of the transaction that was open is there to be looked at.
+        """
+        seen: list[Any] = []
+        client = opened(Handler(handle_DISCONNECT=lambda *a: seen.append(a[2].mail_from)))
+        client.lose()
+        self.assertEqual(["a@example.org"], seen)

@@ -42,14 +42,8 @@ class EightBitMIMETests(SynchronousTestCase):
             "BODY=8B\u0131TMIME",
         ):
             self.assertEqual(("501 5.5.4", None), self.mail(parameters), parameters)
-
-    def test_binary(self) -> None:
-        """
-        BINARYMIME is RFC 3030's.
-        """
-        self.assertEqual(("250 2.1.0", "BINARYMIME"), self.mail("BODY=BINARYMIME"))
-
-    test_binary.todo = "BINARYMIME is not there yet"  # type: ignore[attr-defined]
+            with_utf8 = f"{parameters} SMTPUTF8"
+            self.assertEqual(("501 5.5.4", None), self.mail(with_utf8), with_utf8)
 
     def test_kept(self) -> None:
         mailbox = Mailbox()

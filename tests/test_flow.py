@@ -796,7 +796,7 @@ class LostTests(FlowTestCase):
 
     def test_fails_on_cancelling(self) -> None:
         """
-        Nobody is left to be told, and a client must not be able to fill the log.
+        That is a defect of the hook, so it is logged, once.
         """
 
         async def hook(*arguments: Any) -> None:
@@ -808,6 +808,7 @@ class LostTests(FlowTestCase):
         client = greeted(RecordingHandler({"NOOP": hook}))
         client.send(b"NOOP\r\n")
         client.disconnect()
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assert_clean(client)
 
     def test_opening(self) -> None:
@@ -985,11 +986,22 @@ class LostTests(FlowTestCase):
                         self.assertEqual(told.count("abort"), max(opened - whole, 0))
 
     def test_disconnect_hook_is_not_waited_for(self) -> None:
+        """
+        Its connection does not count any more; only who stops the server waits for it.
+        """
         later = Later()
-        client = greeted(RecordingHandler({"DISCONNECT": later}))
+        factory = make_factory(RecordingHandler({"DISCONNECT": later}), max_connections=1)
+        client = connect(factory)
         client.disconnect()
-        self.assert_clean(client)
+        self.assertEqual(factory.reactor.getDelayedCalls(), [])
+        second = connect(factory)
+        self.assertTrue(second.received.startswith(b"220 "))
+        second.disconnect()
+        drained = factory.drain()
         later.fire(client)
+        self.assertNoResult(drained)
+        later.fire(client)
+        self.successResultOf(drained)
         self.assert_clean(client)
 
     def test_disconnect_hook_fails(self) -> None:

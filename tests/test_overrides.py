@@ -227,8 +227,8 @@ class OverrideTests(OverridesTestCase):
         dialog = (
             "HELO a", "EHLO a", "NOOP", "VRFY a", "EXPN a", "HELP NOOP", "RSET",
             "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.org>", "DATA", "a", ".",
-            "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.org>", "BDAT 2", "BDAT 4 LAST",
-            "xxQUIT",
+            "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.org>", "BDAT 2", "xxBDAT 0 LAST",
+            "QUIT",
         )  # fmt: skip
         self.assertEqual(self.converse(same, *dialog), self.converse(SMTP, *dialog))
 

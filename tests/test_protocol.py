@@ -5,6 +5,7 @@ test_flow, how it ends in test_ends.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -386,6 +387,19 @@ class ExceptionTests(FlowTestCase):
         self.assertEqual(codes(client), [451] * 50)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 50)
 
+    def test_cancelled_by_asyncio(self) -> None:
+        """
+        What asyncio raises for a task that was cancelled is no Exception, and may not hang the
+        session.
+        """
+        later = Later()
+        client = greeted(RecordingHandler({"VRFY": later}))
+        client.send(b"VRFY x\r\nNOOP\r\n")
+        later.waiting.pop().errback(asyncio.CancelledError())
+        client.pump()
+        self.assertEqual(codes(client), [451, 250])
+        self.flushLoggedErrors(asyncio.CancelledError)
+
     def test_cancelled_in_disconnect_hook(self) -> None:
         """
         Something that ends because the connection has ended is no news.
@@ -417,6 +431,24 @@ class Broken(Extension):
         return {START: {"XBROKEN": START}}
 
 
+class BrokenAtOnce(Extension):
+    """
+    An extension whose refusal is defective, and which does not wait.
+    """
+
+    def verbs(self) -> Mapping[str, Verb]:
+        def run(context: Any, argument: str) -> Outcome:
+            raise Rejected("550 No")
+
+        def refused(context: Any, argument: str, reply: Reply) -> Outcome:
+            raise RuntimeError("boom")
+
+        return {"XATONCE": Verb(run, "XATONCE", refused=refused)}
+
+    def rows(self) -> Any:
+        return {START: {"XATONCE": START}}
+
+
 class DefectTests(FlowTestCase):
     """
     When the dialog itself fails, it cannot be trusted any more.
@@ -426,10 +458,25 @@ class DefectTests(FlowTestCase):
         super().setUp()
         Broken.later = Later()
         self.handler = RecordingHandler()
-        factory = make_factory(self.handler, extensions=(*DEFAULT, Broken))
+        extensions = (*DEFAULT, Broken, BrokenAtOnce)
+        factory = make_factory(self.handler, extensions=extensions)
         self.client = connect(factory)
         self.client.take()
         self.client.send(b"XBROKEN\r\nNOOP\r\n")
+
+    def test_behind_a_pending_hook(self) -> None:
+        """
+        The client hears of it and does not wait for ever.
+        """
+        later = Later()
+        handler = RecordingHandler({"NOOP": later})
+        client = connect(make_factory(handler, extensions=(*DEFAULT, BrokenAtOnce)))
+        client.take()
+        client.send(b"NOOP\r\nXATONCE\r\n")
+        later.fire(client)
+        self.assertEqual(codes(client), [250, 421])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assert_clean(client)
 
     def test_closed(self) -> None:
         Broken.later.fire(self.client)

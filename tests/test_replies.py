@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd.core import replies
-from txsmtpd.core.replies import LINE_LIMIT, Rejected, Reply
+from txsmtpd.core.replies import LINE_LIMIT, Declined, Rejected, Reply
 
 CONSTANTS = {name: value for name, value in vars(replies).items() if isinstance(value, Reply)}
 
@@ -226,6 +226,21 @@ class RejectedTests(SynchronousTestCase):
     def test_no_reply(self) -> None:
         for text in BAD_TEXTS:
             self.assertRaises(ValueError, Rejected, text)
+
+
+class DeclinedTests(SynchronousTestCase):
+    """
+    A refusal that is no fault of the client's.
+    """
+
+    def test_rejected(self) -> None:
+        """
+        Who catches the one catches the other, and it keeps the same rules.
+        """
+        declined = Declined("450 4.2.0 Later")
+        self.assertIsInstance(declined, Rejected)
+        self.assertEqual(Reply(450, "4.2.0", ("Later",)), declined.reply)
+        self.assertRaises(ValueError, Declined, "250 OK")
 
 
 class ConstantsTests(SynchronousTestCase):

@@ -30,7 +30,7 @@ class SMTPUTF8Tests(SynchronousTestCase):
 
     def test_with_8bitmime(self) -> None:
         """
-        Who offers SMTPUTF8 offers 8BITMIME too (RFC 6531 section 3.1 item 8), whatever is set.
+        Who offers SMTPUTF8 offers 8BITMIME too (RFC 6531 section 3.1), whatever is set.
         """
         for decode_data in (False, True):
             for enabled in (False, True):

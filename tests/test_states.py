@@ -170,12 +170,13 @@ class DialogTests(SynchronousTestCase):
 
     def test_unknown(self) -> None:
         """
-        An unknown verb is unknown in every state.
+        An unknown verb is unknown in every state, and out of place behind a refused greeting.
         """
         for state in LEGAL:
             client = client_in(state)
             outcome = conclude(client.dialog.command(b"FROB"))
-            self.assertEqual([500], [reply.code for reply in outcome.replies])
+            expected = 503 if state == REFUSED else 500
+            self.assertEqual([expected], [reply.code for reply in outcome.replies])
             self.assertEqual(state, client.state)
 
     def test_end_of_content(self) -> None:

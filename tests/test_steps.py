@@ -7,14 +7,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import ContextVar
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsmtpd.steps import Steps
+from txsmtpd.steps import Step, Steps
 
 request: ContextVar[str] = ContextVar("request", default="none")
 
@@ -105,6 +106,17 @@ class AtOnceTests(StepsTestCase):
         self.assertEqual(count(), 0)
         del failed
         gc.collect()
+
+    def test_cancelled_by_asyncio(self) -> None:
+        """
+        What asyncio raises there is no Exception; here it is one.
+        """
+
+        async def hook() -> None:
+            raise asyncio.CancelledError
+
+        with self.assertRaises(CancelledError):
+            self.steps.start(hook())
 
     def test_none(self) -> None:
         self.assertIsNone(self.steps.start(succeed(None)))
@@ -350,19 +362,75 @@ class CancelTests(StepsTestCase):
 
     def test_failed_on_cancelling(self) -> None:
         """
-        What its clean-up raises is the outcome.
+        What its clean-up raises comes too late to be the outcome, so it is reported.
         """
+        error = ValueError("no")
 
         async def hook() -> None:
             try:
                 await Deferred()
             finally:
-                raise ValueError("no")
+                raise error
 
         waiting = self.start(hook())
         waiting.cancel()
-        self.failureResultOf(waiting, ValueError)
+        self.failureResultOf(waiting, CancelledError)
+        self.assertEqual(self.reported, [error])
+
+    def test_answered_on_cancelling(self) -> None:
+        """
+        That is too late as well.
+        """
+
+        async def hook() -> str:
+            with contextlib.suppress(CancelledError):
+                await Deferred()
+            return "250 OK"
+
+        late: list[str] = []
+        waiting = self.steps.start(hook(), late.append)
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.assertEqual(late, ["250 OK"])
+
+    def test_too_late(self) -> None:
+        """
+        Who has to clean up behind a late result is told of it.
+        """
+        results: list[str] = []
+        part: Deferred[str] = Deferred()
+
+        class Answer:
+            def __await__(self) -> Generator[Any, Any, str]:
+                with contextlib.suppress(CancelledError):
+                    yield from Deferred().__await__()
+                return (yield from part.__await__())
+
+        waiting = self.steps.start(Answer(), results.append)
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.assertEqual(results, [])
+        part.callback("250 OK")
+        self.assertEqual(results, ["250 OK"])
+
+    def test_in_time(self) -> None:
+        results: list[str] = []
+        part: Deferred[str] = Deferred()
+        waiting = self.steps.start(part, results.append)
+        part.callback("250 OK")
+        self.assertEqual(self.successResultOf(waiting), "250 OK")
+        self.assertEqual(results, [])
+
+    def test_not_waited_for_any_more(self) -> None:
+        """
+        Nobody is told that it was cancelled.
+        """
+        cancelled: list[Deferred[None]] = []
+        hook: Deferred[None] = Deferred(cancelled.append)
+        self.steps.cancel(self.start(hook))
+        self.assertEqual(cancelled, [hook])
         self.assertEqual(self.reported, [])
+        gc.collect()
 
 
 class DetachTests(StepsTestCase):
@@ -385,6 +453,20 @@ class DetachTests(StepsTestCase):
         hook.callback("250 OK")
         self.assertEqual(self.reported, [])
 
+    def test_outlives(self) -> None:
+        """
+        What goes on is somebody's business, until it ends.
+        """
+        work: list[Deferred[Any]] = []
+        steps = Steps(self.reported.append, work.append)
+        steps.detach(succeed(None))
+        self.assertEqual(work, [])
+        hook: Deferred[None] = Deferred()
+        steps.detach(hook)
+        self.assertNoResult(work[0])
+        hook.callback(None)
+        self.successResultOf(work[0])
+
     def test_raises_at_once(self) -> None:
         error = ValueError("no")
         self.steps.detach(fail(error))
@@ -397,3 +479,89 @@ class DetachTests(StepsTestCase):
         hook.errback(error)
         self.assertEqual(self.reported, [error])
         gc.collect()
+
+
+class StepTests(SynchronousTestCase):
+    """
+    A coroutine of the core goes on when what it waits for is there.
+    """
+
+    def setUp(self) -> None:
+        self.results: list[Any] = []
+        self.broken: list[Failure] = []
+
+    def step(self, coroutine: Coroutine[Any, Any, Any]) -> Step:
+        return Step(coroutine, self.results.append, self.broken.append)
+
+    def test_ends(self) -> None:
+        parts: list[Deferred[str]] = [Deferred(), succeed("and"), Deferred()]
+
+        async def core() -> list[str]:
+            return [await part for part in parts]
+
+        self.step(core())
+        parts[0].callback("a")
+        self.assertEqual(self.results, [])
+        parts[2].callback("b")
+        self.assertEqual(self.results, [["a", "and", "b"]])
+
+    def test_failure_is_seen(self) -> None:
+        part: Deferred[str] = Deferred()
+
+        async def core() -> str:
+            try:
+                return await part
+            except ValueError as error:
+                return str(error)
+
+        self.step(core())
+        part.errback(ValueError("no"))
+        self.assertEqual(self.results, ["no"])
+
+    def test_cancelled_again_and_again(self) -> None:
+        """
+        It decides itself when that is enough.
+        """
+
+        async def core() -> int:
+            for _ in range(3):
+                with contextlib.suppress(CancelledError):
+                    await Deferred()
+            return 3
+
+        step = self.step(core())
+        step.cancel()
+        step.cancel()
+        self.assertEqual(self.results, [])
+        step.cancel()
+        self.assertEqual(self.results, [3])
+        step.cancel()
+
+    def test_broken(self) -> None:
+        part: Deferred[None] = Deferred()
+
+        async def core() -> None:
+            await part
+            raise ValueError("no")
+
+        self.step(core())
+        part.callback(None)
+        (failure,) = self.broken
+        self.assertIsNotNone(failure.check(ValueError))
+        self.assertEqual(self.results, [])
+
+    def test_broken_by_what_follows(self) -> None:
+        """
+        A defect in what its end sets going is no less one.
+        """
+        part: Deferred[None] = Deferred()
+
+        async def core() -> None:
+            await part
+
+        def ended(result: None) -> None:
+            raise ValueError("no")
+
+        Step(core(), ended, self.broken.append)
+        part.callback(None)
+        self.assertEqual(len(self.broken), 1)

@@ -813,7 +813,9 @@ class OthersTests(SynchronousTestCase):
 
     def test_expn(self) -> None:
         self.assertEqual(["502 5.5.1"], Client().say("EXPN list"))
-        self.assertEqual(("250 2.0.0", [("list",)]), self.asked("EXPN", "EXPN list"))
+        # A hook that has nothing to say is as good as none.
+        self.assertEqual(("502 5.5.1", [("list",)]), self.asked("EXPN", "EXPN list"))
+        self.assertEqual("250 2.0.0 <a@b>", Client(saying(handle_EXPN="250 <a@b>")).ask("EXPN a"))
         self.assertEqual(["550 5.7.1"], Client(saying(handle_EXPN=NO)).say("EXPN list"))
 
     def test_help(self) -> None:

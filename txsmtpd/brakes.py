@@ -98,6 +98,9 @@ class BrakedLineReceiver(LineReceiver):
         short ones in one segment would cost the square of their number.
         """
         while self._done < len(self._buffer) and not self.paused and not self.closing:
+            if self.transport.disconnecting:
+                # A hook has closed the connection without asking us.
+                return
             if not self.line_mode:
                 self.rawDataReceived(self.clearLineBuffer())
                 continue

@@ -7,6 +7,7 @@ and only one that really waits for something costs a Deferred.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from inspect import iscoroutine
@@ -59,6 +60,9 @@ class Steps:
                 wanted = context.run(awaitable.send, None)
             except StopIteration as stop:
                 return stop.value
+            except asyncio.CancelledError as error:
+                # It is no Exception, so nothing would take it for the hook's own end.
+                raise CancelledError from error
             inner = context.run(Deferred.fromCoroutine, resumed(awaitable, wanted))
         elif isinstance(awaitable, Deferred):
             inner = awaitable
@@ -72,6 +76,8 @@ class Steps:
         cancelled = False
 
         def arrived(result: Any) -> None:
+            if isinstance(result, Failure) and result.check(asyncio.CancelledError):
+                result = Failure(CancelledError())
             if outer is None:
                 at_once.append(result)
             elif not cancelled:
@@ -156,7 +162,7 @@ class Step:
                 self._waiting = self._coroutine.send(result)
         except StopIteration as stop:
             self._ended(stop.value)
-        except Exception:
+        except BaseException:
             self._broken(Failure())
         else:
-            self._waiting.addBoth(self._go_on)
+            self._waiting.addBoth(self._go_on).addErrback(self._broken)

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from .hooks import Hook, as_reply, is_later
 from .outcomes import Runner
-from .replies import LOCAL_ERROR, Rejected, Reply
+from .replies import LOCAL_ERROR, OK, Rejected, Reply
 from .rules import Rules
 from .session import Envelope, Session
 from .states import END, START, State
@@ -82,16 +82,18 @@ class Context:
         """
         The reply to send for a hook's verdict.
 
-        :param default: what is said without a hook; a positive verdict is of the same class.
+        :param default: what is said without a hook; a positive verdict is of the same class, or
+            2xx where that is a refusal.
         :raise TypeError: if it is not a verdict.
         :raise ValueError: if it is not a reply that fits here.
         """
         reply = as_reply(verdict)
         if reply is None:
             return default
-        if reply.positive and reply.code // 100 != default.code // 100:
-            raise ValueError(f"a hook returned {reply.code} where {default.code} is expected")
-        reply = reply.with_status(default.status)
+        usual = default if default.positive else OK
+        if reply.positive and reply.code // 100 != usual.code // 100:
+            raise ValueError(f"a hook returned {reply.code} where {usual.code} is expected")
+        reply = reply.with_status(usual.status)
         return reply if self.envelope.smtp_utf8 else reply.in_ascii()
 
     def ask(
@@ -152,6 +154,8 @@ class Context:
                 verdict = self.runner.start(verdict)
                 verdict = await verdict if is_later(verdict) else verdict
             reply = self.judge(verdict, LOCAL_ERROR)
+            if reply.positive:
+                raise ValueError(f"handle_exception returned {reply.code}, which is no refusal")
         except Rejected as refusal:
             return self.judge(refusal.reply, LOCAL_ERROR)
         except Exception as second:

@@ -165,11 +165,10 @@ class Delivery:
 
     def refuse(self, reply: Reply) -> None:
         """
-        Give the message up, for the first reason that there is.
+        Give the message up.
         """
-        if self.refusal is None:
-            self.refusal = reply
-            self.abort(str(reply))
+        self.refusal = reply
+        self.abort(str(reply))
 
     def abort(self, reason: str) -> None:
         """

@@ -315,9 +315,7 @@ def expn(context: Context, argument: str) -> Step:
     """
     EXPN (RFC 5321 section 4.1.1.7): only served if a hook does.
     """
-    if context.hooks.EXPN is None:
-        return _only(replies.NOT_SERVED)
-    return context.ask(context.hooks.EXPN, replies.OK, _only, argument)
+    return context.ask(context.hooks.EXPN, replies.NOT_SERVED, _only, argument)
 
 
 def help(context: Context, argument: str) -> Step:
