@@ -23,7 +23,7 @@ class ParametersTests(SynchronousTestCase):
 
     def test_get(self) -> None:
         options = Parameters(["SIZE=10"])
-        options.values["SIZE"] = 10
+        options.values = {"SIZE": 10}
         self.assertEqual([10, 10], [options.get("SIZE"), options.get("size")])
         self.assertIsNone(options.get("BODY"))
         self.assertEqual("7BIT", options.get("BODY", "7BIT"))
@@ -32,7 +32,7 @@ class ParametersTests(SynchronousTestCase):
         words = ["A"]
         first, second = Parameters(words), Parameters(words)
         first.append("B")
-        first.values["A"] = 1
+        first.values = {"A": 1}
         self.assertEqual((["A"], ["A"], {}), (words, second, second.values))
 
 

@@ -97,22 +97,21 @@ class BrakedLineReceiver(LineReceiver):
         The loop of LineReceiver, but it does not copy the rest of the buffer for every line: many
         short ones in one segment would cost the square of their number.
         """
-        while self._done < len(self._buffer) and not self.paused and not self.closing:
-            if self.transport.disconnecting:
-                # A hook has closed the connection without asking us.
+        while not self.paused and not self.closing and not self.transport.disconnecting:
+            buffer, start = self._buffer, self._done
+            if start >= len(buffer):
                 return
             if not self.line_mode:
                 self.rawDataReceived(self.clearLineBuffer())
                 continue
-            end = self._buffer.find(self.delimiter, self._done)
-            if end < 0 and len(self._buffer) - self._done < self.MAX_LENGTH + len(self.delimiter):
+            end = buffer.find(self.delimiter, start)
+            if end < 0 and len(buffer) - start < self.MAX_LENGTH + len(self.delimiter):
                 return
-            if end < 0 or end - self._done > self.MAX_LENGTH:
+            if end < 0 or end - start > self.MAX_LENGTH:
                 self.lineLengthExceeded(self.clearLineBuffer())
                 return
-            line = self._buffer[self._done : end]
             self._done = end + len(self.delimiter)
-            self.lineReceived(line)
+            self.lineReceived(buffer[start:end])
 
     def clearLineBuffer(self) -> bytes:
         """

@@ -7,6 +7,8 @@ that aiosmtpd documents mean the same here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -20,11 +22,7 @@ class Parameters(list[str]):
     """
 
     #: What each known parameter's extension made of it, by keyword in capitals.
-    values: dict[str, Any]
-
-    def __init__(self, words: list[str] | None = None) -> None:
-        super().__init__(words or ())
-        self.values = {}
+    values: Mapping[str, Any] = MappingProxyType({})
 
     def get(self, keyword: str, default: Any = None) -> Any:
         """

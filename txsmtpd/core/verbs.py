@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from . import grammar, replies, trace
 from .content import DotReader
@@ -206,35 +207,29 @@ def _options(context: Context, text: str, known: Mapping[str, Parameter]) -> Par
         raise Rejected(replies.BAD_PARAMETER) from None
     if not context.session.extended_smtp:
         raise Rejected(replies.UNKNOWN_PARAMETER)
-    options = Parameters(words)
+    policy = context.settings.unknown_parameters
+    options = Parameters()
+    options.values = values = {}
     seen = set()
     for word in words:
         keyword, value = grammar.keyword_value(word)
         if keyword in seen:
             raise Rejected(replies.TWICE_PARAMETER)
         seen.add(keyword)
-        _option(context, options, word, keyword, value, known)
+        parameter = known.get(keyword)
+        if parameter is not None and parameter.extension.keyword(context.session) is not None:
+            values[keyword] = _value(context, parameter, value)
+        elif policy == "reject":
+            raise Rejected(replies.UNKNOWN_PARAMETER)
+        elif policy == "ignore":
+            continue
+        options.append(word)
     return options
 
 
-def _option(
-    context: Context,
-    options: Parameters,
-    word: str,
-    keyword: str,
-    value: str | None,
-    known: Mapping[str, Parameter],
-) -> None:
-    parameter = known.get(keyword)
-    if parameter is None or parameter.extension.keyword(context.session) is None:
-        policy = context.settings.unknown_parameters
-        if policy == "reject":
-            raise Rejected(replies.UNKNOWN_PARAMETER)
-        if policy == "ignore":
-            options.remove(word)
-        return
+def _value(context: Context, parameter: Parameter, text: str | None) -> Any:
     try:
-        options.values[keyword] = parameter.parse(context.session, value)
+        return parameter.parse(context.session, text)
     except ValueError:
         raise Rejected(replies.BAD_PARAMETER) from None
 
