@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -90,12 +90,12 @@ class FlowTestCase(SynchronousTestCase):
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
-    def log_lines(self, namespace: str = "txsmtpd.protocol.SMTP") -> list[str]:
-        return [
-            event["log_format"].format_map({"session": "", "reply": "", **event})
-            for event in self.logged
-            if event.get("log_namespace") == namespace
-        ]
+    def log_lines(self, *events: str) -> list[str]:
+        """
+        :param events: the kinds that count.
+        """
+        wanted = events or ("junk", "refusal", "transaction")
+        return [formatEvent(event) for event in self.logged if event.get("event") in wanted]
 
     def assert_clean(self, client: Client) -> None:
         """

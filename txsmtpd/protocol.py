@@ -16,14 +16,14 @@ ago is aborted.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from inspect import iscoroutine
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -31,12 +31,13 @@ from .brakes import CONTENT, STEP, BrakedLineReceiver
 from .core import replies
 from .core.dialog import Dialog
 from .core.eager import eagerly
-from .core.outcomes import CLOSE, Body, Outcome, Step
+from .core.outcomes import CLOSE, Body, Outcome, Sink, Step
 from .core.replies import Reply
 from .core.rules import Rules
 from .core.session import Envelope, Session
 from .core.settings import Settings
 from .deadline import Deadline
+from .logs import SessionLog
 from .overrides import VerbMethods
 from .steps import Step as Pending
 from .steps import Steps
@@ -96,7 +97,6 @@ class SMTP(VerbMethods, BrakedLineReceiver):
     One SMTP connection (RFC 5321).
     """
 
-    log: ClassVar[Logger] = Logger()
     #: Octets in a line; a longer one, even unfinished, ends the connection.
     MAX_LENGTH = 65536
 
@@ -109,6 +109,8 @@ class SMTP(VerbMethods, BrakedLineReceiver):
     _progress = False
     _admitted = False
     _body: Body | None = None
+    #: The command that is being obeyed.
+    _line: bytes | None = None
     #: The step that is under way.
     _pending: Pending | None = None
     #: Fires when it ends, if it delivers a message.
@@ -146,18 +148,19 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         self._deadline = Deadline(self.factory.reactor, self._expired)
         self._session_end = Deadline(self.factory.reactor, self._session_expired)
         super().connectionMade()
+        session = Session(
+            peer=_plain(self.transport.getPeer()),
+            local=_plain(self.transport.getHost()),
+            reactor=self.factory.reactor,
+        )
+        self._log = SessionLog(session, self.settings.verbose)
         refusal = self.factory.admit(self)
         if refusal is not None:
             self._say_goodbye(refusal)
             return
         self._admitted = True
-        session = Session(
-            id=self.factory.next_session_id(),
-            peer=_plain(self.transport.getPeer()),
-            local=_plain(self.transport.getHost()),
-            reactor=self.factory.reactor,
-        )
-        steps = Steps(self._report, self.factory.outlive)
+        session.id = self.factory.next_session_id()
+        steps = Steps(self._failed, self.factory.outlive)
         self.dialog = Dialog(self.factory.rules, steps, self, session)
         self._session_end.within(self.settings.session_timeout)
         self._progress = True
@@ -176,12 +179,15 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         self._fresh = False
         if self.closing or 32 <= data[0] < 127 or data[0] in b"\r\n\t":
             return True
-        self.log.info("{session}: the client does not speak SMTP", session=self.session.id)
+        self._log.junk()
         self.close()
         return False
 
     def lineReceived(self, line: bytes) -> None:
         self._progress = True
+        self._line = line
+        if self._log.verbose:
+            self._log.heard(line)
         self._take(self.dialog.command(line))
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -223,6 +229,10 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         elif self._pending is not None:
             self._pending.cancel()
         self.dialog.lost(reason.getErrorMessage())
+        self._log.ended(reason.getErrorMessage())
+
+    def _failed(self, error: BaseException) -> None:
+        self._log.failed(error, self._lost)
 
     # What comes of it.
 
@@ -270,7 +280,7 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         """
         A defect of our own: the dialog cannot be trusted any more.
         """
-        self.log.failure("{session}: internal error", failure, session=self.session.id)
+        self._log.broken(failure)
         if not self.closing:
             self._say_goodbye(replies.UNAVAILABLE)
 
@@ -281,11 +291,10 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         if self._lost:
             return
         for reply in outcome.replies:
-            self._out.append(reply.wire)
+            self._say(reply)
         if len(self._out) > BATCH:
             self._flush()
         if outcome.then is CLOSE:
-            self._log_unless_quit(outcome)
             self.close()
         elif outcome.then is not None:
             self._body = outcome.then
@@ -293,33 +302,39 @@ class SMTP(VerbMethods, BrakedLineReceiver):
             if outcome.then.empty:
                 self.rawDataReceived(b"")
 
-    def _log_unless_quit(self, outcome: Outcome) -> None:
-        reply = outcome.replies[-1]
-        if not reply.positive:
-            self.log.info(
-                "{session}: closed with {reply}", session=self.session.id, reply=str(reply)
-            )
-
     def _content_taken(self, body: Body, leftover: bytes | None) -> None:
         if leftover is None or self._lost:
             return
         self._body = None
         self.take_back(leftover)
+        then = self._obey
+        if body.delivers:
+            then = partial(self._delivered, self.dialog.envelope, body.sink)
         step = self.dialog.content(body)
         if isinstance(step, Outcome):
-            self._obey(step)
+            then(step)
         else:
-            self._drive(step, STEP, self._delivered, delivers=body.delivers)
+            self._drive(step, STEP, then, delivers=body.delivers)
 
-    def _delivered(self, outcome: Outcome) -> None:
-        if self._lost:
-            for reply in outcome.replies:
-                self.log.warn(
-                    "{session}: the client had gone before {reply}",
-                    session=self.session.id,
-                    reply=str(reply),
-                )
+    def _delivered(self, envelope: Envelope, sink: Sink, outcome: Outcome) -> None:
+        self._log.transaction(envelope, sink.size, outcome.replies[0], self._lost)
         self._obey(outcome)
+
+    def _say(self, reply: Reply) -> None:
+        self._out.append(reply.wire)
+        if reply.code >= 400:
+            self._log.refused(self._subject(), reply)
+        if self._log.verbose:
+            self._log.said(reply)
+
+    def _subject(self) -> str:
+        """
+        What a refusal is about, in words of ours: a client's may be a password.
+        """
+        if self._line is None:
+            return "session"
+        known = self.factory.rules.verbs.get(self._line.split(b" ")[0].upper())
+        return "unknown command" if known is None else known[0]
 
     def _flush(self) -> None:
         if self._out:
@@ -360,7 +375,8 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         return receiving and self._farewell is replies.SHUTTING_DOWN
 
     def _say_goodbye(self, reply: Reply) -> None:
-        self._out.append(reply.wire)
+        self._line = None
+        self._say(reply)
         self.close()
 
     def close(self) -> None:
@@ -393,13 +409,3 @@ class SMTP(VerbMethods, BrakedLineReceiver):
     def _session_expired(self) -> None:
         self._farewell = replies.TIMED_OUT
         self.afterInput()
-
-    def _report(self, error: BaseException) -> None:
-        """
-        Log what a hook or a verb has raised.
-        """
-        if not isinstance(error, CancelledError):
-            failure = Failure(error)
-            self.log.failure("{session}: a hook failed", failure, session=self.session.id)
-        elif not self._lost:
-            self.log.warn("{session}: a hook took too long", session=self.session.id)

@@ -42,6 +42,12 @@ class Sink(Protocol):
         The content is whole.
         """
 
+    @property
+    def size(self) -> int:
+        """
+        Octets of the message so far.
+        """
+
 
 @attrs.frozen(eq=False)
 class Body:

@@ -73,6 +73,8 @@ class Settings:
     unknown_parameters: str = attrs.field(
         default="reject", validator=attrs.validators.in_(UNKNOWN_PARAMETERS)
     )
+    #: Whether to log every line of every dialog, credentials masked.
+    verbose: bool = attrs.field(default=False, validator=_boolean)
     #: Whether addresses may be sloppy: no brackets, underscores in domains and the like.
     lenient: bool = attrs.field(default=False, validator=_boolean)
     #: Recipients of one message; 0 is no limit.

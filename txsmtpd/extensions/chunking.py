@@ -88,6 +88,10 @@ class _Chunk:
     octets: int
     last: bool
 
+    @property
+    def size(self) -> int:
+        return self.message.size
+
     def write(self, chunk: bytes) -> Coroutine[Any, Any, None] | None:
         return self.message.write(chunk)
 
@@ -111,6 +115,7 @@ class _Swallow:
     context: Context
     reply: Reply
     last: bool
+    size = 0
 
     def write(self, chunk: bytes) -> None:
         pass

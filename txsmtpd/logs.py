@@ -1,0 +1,143 @@
+"""
+What a session writes into the log.
+
+Every event has an ``event`` that names its kind and the ``session`` it belongs to; what else it has
+stands in ``docs/logs.rst``.  Nothing of a message's content is ever logged, and nothing a client
+has sent in place of a command, because it may be a password.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .core.replies import Reply
+from .core.session import Envelope, Session
+
+MASK = "********"
+
+
+def masked(line: bytes) -> str:
+    """
+    A line of the client's for the log: in ASCII, without controls and without credentials.
+    """
+    words = line.split(b" ")
+    if words[0].upper() == b"AUTH":
+        # The mechanism is no secret; what follows it may be.
+        words[2:] = [MASK.encode()] if len(words) > 2 else []
+    return repr(b" ".join(words))[2:-1]
+
+
+class SessionLog:
+    """
+    The log of one session.
+
+    :param verbose: whether to log every line of the dialog.
+    """
+
+    log: ClassVar[Logger] = Logger()
+
+    def __init__(self, session: Session, verbose: bool) -> None:
+        self._session = session
+        self.verbose = verbose
+        self._messages = 0
+
+    @property
+    def _id(self) -> str:
+        # A connection that was turned away has no session.
+        return self._session.id or "-"
+
+    def heard(self, line: bytes) -> None:
+        """
+        A line of the dialog, if the log is verbose.
+        """
+        self.log.info("{session} C: {line}", event="command", session=self._id, line=masked(line))
+
+    def said(self, reply: Reply) -> None:
+        """
+        A reply, if the log is verbose.
+        """
+        for line in reply.wire.decode("utf-8").splitlines():
+            self.log.info("{session} S: {line}", event="reply", session=self._id, line=line)
+
+    def junk(self) -> None:
+        """
+        What the client has sent first is the beginning of no command.
+        """
+        self.log.info("{session}: the client does not speak SMTP", event="junk", session=self._id)
+
+    def refused(self, verb: str, reply: Reply) -> None:
+        """
+        A command was answered with a negative reply.
+
+        :param verb: of the command, or what else was refused, in lower case.
+        """
+        self.log.info(
+            "{session}: {verb} refused: {reply}",
+            event="refusal",
+            session=self._id,
+            verb=verb,
+            reply=str(reply),
+            code=reply.code,
+        )
+
+    def transaction(self, envelope: Envelope, size: int, reply: Reply, gone: bool) -> None:
+        """
+        A message has come to its verdict.
+
+        :param gone: whether the client has gone and will not hear of it.
+        """
+        self._messages += reply.positive
+        self.log.info(
+            "{session}: message {transaction} from <{sender}> to {recipients}, {size} octets:"
+            " {reply}{unheard}",
+            event="transaction",
+            session=self._id,
+            transaction=envelope.id,
+            sender=envelope.mail_from,
+            recipients=[recipient.address for recipient in envelope.recipients],
+            size=size,
+            reply=str(reply),
+            code=reply.code,
+            unheard=", but the client had gone" if gone else "",
+        )
+
+    def ended(self, reason: str) -> None:
+        """
+        The connection is gone.
+        """
+        peer = self._session.peer
+        self.log.info(
+            "{session}: {host_name} [{peer}] left after {messages} messages: {reason}",
+            event="connection",
+            session=self._id,
+            peer=peer[0] if isinstance(peer, tuple) else peer,
+            host_name=self._session.host_name,
+            messages=self._messages,
+            reason=reason,
+        )
+
+    def failed(self, error: BaseException, gone: bool) -> None:
+        """
+        A hook or a verb has raised something that is no verdict.
+
+        :param gone: whether the client has gone, so that the hook may have been cancelled for that.
+        """
+        if not isinstance(error, CancelledError):
+            self.log.failure(
+                "{session}: a hook failed",
+                Failure(error),
+                event="failure",
+                session=self._id,
+            )
+        elif not gone:
+            self.log.warn("{session}: a hook took too long", event="timeout", session=self._id)
+
+    def broken(self, failure: Failure) -> None:
+        """
+        Something of our own has failed.
+        """
+        self.log.failure("{session}: internal error", failure, event="defect", session=self._id)
