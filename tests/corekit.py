@@ -321,7 +321,8 @@ class Client:
         Vanish.
         """
         self.closed = True
-        self.dialog.lost(reason)
+        self.dialog.gone = reason
+        self.dialog.lost()
 
     def _replies_to(self, act: Callable[[], None]) -> list[Reply]:
         before = len(self.replies)

@@ -30,7 +30,7 @@ class ExtensionTests(SynchronousTestCase):
         self.assertIsNone(extension.gate(session, "MAIL"))
         self.assertIsNone(extension.check_mail(session, envelope, Parameters()))
         self.assertIsNone(extension.check_rcpt(session, envelope, Parameters()))
-        self.assertIsNone(extension.check_content(session, envelope))
+        self.assertIsNone(extension.check_content(session, envelope, "DATA"))
         self.assertEqual(Envelope().rcpt_tos, envelope.rcpt_tos)
 
     def test_not_asked(self) -> None:

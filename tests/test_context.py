@@ -54,7 +54,7 @@ class TransactionTests(ContextTestCase):
         context = self.make()
         self.assertEqual(START, context.state)
         self.assertEqual("s.1", context.envelope.id)
-        self.assertEqual((0, False, False), (context.errors, context.echo, context.gone))
+        self.assertEqual((0, False, ""), (context.errors, context.echo, context.gone))
 
     def test_reset(self) -> None:
         context = self.make()
@@ -245,7 +245,7 @@ class ExplainTests(ContextTestCase):
     Somebody may have something to say about an error.
     """
 
-    def explain(self, *answers: Any, gone: bool = False) -> Any:
+    def explain(self, *answers: Any, gone: str = "") -> Any:
         context = self.make(*(saying(handle_exception=answer) for answer in answers))
         context.gone = gone
         return context.explain(KeyError("canary"))
@@ -295,4 +295,4 @@ class ExplainTests(ContextTestCase):
         """
         Nobody is left to explain it to.
         """
-        self.assertIs(LOCAL_ERROR, conclude(self.explain("550 No", gone=True)))
+        self.assertIs(LOCAL_ERROR, conclude(self.explain("550 No", gone="lost")))

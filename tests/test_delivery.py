@@ -420,14 +420,6 @@ class LineLimitTests(DeliveryTestCase):
         client = opened()
         self.assertEqual("250 2.0.0", short(self.deliver(client, b"x" * 100000 + b"\r\n")))
 
-    def test_binary(self) -> None:
-        """
-        Binary content has no lines (RFC 3030 section 3).
-        """
-        client = opened(line_length_limit=10)
-        client.envelope.body = "BINARYMIME"
-        self.assertEqual(["250 2.0.0"], client.say(b"BDAT 22 LAST\r\n" + b"x" * 20))
-
 
 class MemoryTests(DeliveryTestCase):
     """

@@ -794,6 +794,7 @@ class LostTests(SynchronousTestCase):
     def test_told(self) -> None:
         seen: list[Any] = []
         client = Client(Handler(handle_DISCONNECT=lambda *a: seen.append(a)))
+        client.greet()
         client.lose("connection reset")
         self.assertEqual(
             [(client.server, client.dialog.session, client.envelope, "connection reset")], seen
@@ -802,6 +803,7 @@ class LostTests(SynchronousTestCase):
 
     def test_nobody_to_tell(self) -> None:
         client = Client()
+        client.greet()
         client.lose()
         self.assertEqual([], client.runner.errors)
 
@@ -824,6 +826,7 @@ class LostTests(SynchronousTestCase):
             saying(handle_DISCONNECT=KeyError("canary")),
             Handler(handle_DISCONNECT=lambda *_: told.append(1)),
         )
+        client.greet()
         client.lose()
         self.assertEqual([1], told)
         self.assertEqual([KeyError], [type(error) for error in client.runner.errors])
@@ -831,6 +834,7 @@ class LostTests(SynchronousTestCase):
     def test_later(self) -> None:
         later = Later()
         client = Client(saying(handle_DISCONNECT=later))
+        client.greet()
         client.lose()
         later.fail(KeyError("canary"))
         client.runner.resume()
@@ -843,6 +847,7 @@ class LostTests(SynchronousTestCase):
         later = Later()
         client = Client(saying(handle_EHLO=later, handle_exception="554 no"))
         client.say("EHLO a")
+        client.greet()
         client.lose()
         later.fail(KeyError("cancelled"))
         self.assertEqual(["451 4.3.0"], [short(reply) for reply in client.resume()])
@@ -854,5 +859,6 @@ class LostTests(SynchronousTestCase):
         """
         seen: list[Any] = []
         client = opened(Handler(handle_DISCONNECT=lambda *a: seen.append(a[2].mail_from)))
+        client.greet()
         client.lose()
         self.assertEqual(["a@example.org"], seen)

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from examples import embed, handler
+from examples import embed, handler, test_signup
 from txsmtpd import SMTPFactory
 from txsmtpd.testing import Client, connect, make_factory
 
@@ -68,6 +68,18 @@ class EmbedTests(ExamplesTestCase):
         self.assertEqual((port, interface), (2525, "127.0.0.1"))
         self.assertIsInstance(factory, SMTPFactory)
         self.assertEqual(factory.settings.hostname, "mx.example.org")
+
+
+class SignUpOverTCPTests(test_signup.RealServerTests):
+    """
+    The trial suite of an application, which is run as it stands.
+    """
+
+
+class SignUpInMemoryTests(test_signup.InMemoryTests):
+    """
+    Likewise.
+    """
 
 
 class ReadmeTests(ExamplesTestCase):

@@ -50,15 +50,25 @@ class LogsTestCase(SynchronousTestCase):
 class MaskedTests(SynchronousTestCase):
     def test_lines(self) -> None:
         for line, shown in {
-            b"": "",
             b"MAIL FROM:<a@b>": "MAIL FROM:<a@b>",
             b"AUTH": "AUTH",
             b"AUTH PLAIN": "AUTH PLAIN",
             b"auth plain AGEAYg==": "auth plain ********",
             b"AUTH PLAIN  AGEAYg== more": "AUTH PLAIN ********",
+            b" AUTH PLAIN AGEAYg==": " AUTH PLAIN ********",
+            b"AUTH\tPLAIN AGEAYg==": "AUTH\\tPLAIN ********",
+            b"AUTH PLAIN\tAGEAYg==": "AUTH PLAIN ********",
+            b"AUTH PLAIN=AGEAYg==": "AUTH ********",
             b"NOOP \x1b[1m\xff'\"\\": "NOOP \\x1b[1m\\xff\\'\"\\\\",
         }.items():
-            self.assertEqual(masked(line), shown)
+            self.assertEqual(masked(line, True), shown)
+
+    def test_no_command(self) -> None:
+        """
+        What comes in place of a command may be an answer to AUTH.
+        """
+        self.assertEqual(masked(b"aHVudGVyMg==", False), "(12 octets that are no command)")
+        self.assertEqual(masked(b"AUTH PLAIN AGEAYg==", False), "AUTH PLAIN ********")
 
 
 class DialogTests(LogsTestCase):
@@ -147,7 +157,7 @@ class DocumentedTests(LogsTestCase):
     def test_table(self) -> None:
         log = SessionLog(Session(id="s", peer="/run/socket"), verbose=True)
         envelope = Envelope(recipients=[Recipient("b@example.org", Parameters(), OK)])
-        log.heard(b"NOOP")
+        log.heard(b"NOOP", True)
         log.said(OK)
         log.junk()
         log.refused("RCPT", LOCAL_ERROR)

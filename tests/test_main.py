@@ -15,6 +15,7 @@ from unittest import mock
 
 from twisted.application.app import ApplicationRunner
 from twisted.application.service import IServiceCollection
+from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd import __main__
@@ -29,7 +30,13 @@ DEADLINE = 60
 class MainTests(SynchronousTestCase):
     def test_runs_what_the_options_describe(self) -> None:
         configs: list[Any] = []
-        self.patch(__main__, "runApp", configs.append)
+
+        def run(config: Any) -> None:
+            configs.append(config)
+            config.loadedPlugins["smtpd"].makeService(config.subOptions)
+
+        self.patch(__main__, "runApp", run)
+        self.patch(reactor, "addSystemEventTrigger", lambda *trigger: None)
         __main__.main(["--port", "0"])
         (config,) = configs
         self.assertTrue(config["nodaemon"])
@@ -37,6 +44,20 @@ class MainTests(SynchronousTestCase):
         (service,) = IServiceCollection(application)
         self.assertIsInstance(service, SMTPService)
         self.assertEqual(service.program, "txsmtpd")
+
+    def test_trouble_of_the_running_reactor(self) -> None:
+        """
+        It was told when it came, so there is only the status left.
+        """
+
+        def run(config: Any) -> None:
+            service = config.loadedPlugins["smtpd"].makeService(config.subOptions)
+            service.trouble = "cannot listen"
+
+        self.patch(__main__, "runApp", run)
+        self.patch(reactor, "addSystemEventTrigger", lambda *trigger: None)
+        end = self.assertRaises(SystemExit, __main__.main, ["--port", "0"])
+        self.assertEqual(end.code, 1)
 
     def test_wrong_option(self) -> None:
         end = self.assertRaises(SystemExit, __main__.main, ["--port", "x"])

@@ -14,6 +14,7 @@ from txsmtpd.extensions.chunking import Chunking
 from txsmtpd.factory import DEFAULT
 from txsmtpd.handlers import Sink
 from txsmtpd.overrides import VerbMethods
+from txsmtpd.testing import RecordingHandler, connect, make_factory
 
 
 class PingSMTP(SMTP):
@@ -74,8 +75,6 @@ class NewVerbTests(OverridesTestCase):
         self.assertTrue(all(line.startswith("250 ") for line in said), said)
 
     def test_not_legal_after_refused_greeting(self) -> None:
-        from txsmtpd.testing import RecordingHandler
-
         handler = RecordingHandler(verdicts={"CONNECT": "554 5.7.1 Not you"})
         factory = SMTPFactory(handler, reactor=Clock(), hostname="mx.example")
         factory.protocol = PingSMTP
@@ -244,3 +243,106 @@ class OverrideTests(OverridesTestCase):
             extensions=[make for make in DEFAULT if make is not Chunking],
         )
         self.assertNotIn(b"BDAT", factory.rules.verbs)
+
+
+class RefusedAfterSuperTests(OverridesTestCase):
+    """
+    A subclass may ask super() first and refuse then: nothing of it may stay.
+    """
+
+    class Second(SMTP):
+        async def _judge(self, outcome: Any, argument: str) -> Any:
+            outcome = await outcome
+            return "550 5.7.1 On second thoughts" if "bad" in argument else outcome
+
+        def smtp_MAIL(self, argument: str) -> Any:
+            return self._judge(super().smtp_MAIL(argument), argument)
+
+        def smtp_RCPT(self, argument: str) -> Any:
+            return self._judge(super().smtp_RCPT(argument), argument)
+
+        def smtp_EHLO(self, argument: str) -> Any:
+            return self._judge(super().smtp_EHLO(argument), argument)
+
+    def test_sender_and_recipient(self) -> None:
+        said = self.converse(
+            self.Second,
+            "EHLO a",
+            "MAIL FROM:<bad@example.org> SIZE=10",
+            "MAIL FROM:<good@example.org>",
+            "RCPT TO:<bad@example.org>",
+            "RCPT TO:<good@example.org>",
+        )
+        self.assertEqual([line[:3] for line in said], ["250", "550", "250", "550", "250"])
+        envelope = self.server.envelope
+        self.assertEqual((envelope.mail_from, envelope.size), ("good@example.org", None))
+        self.assertEqual(envelope.rcpt_tos, ["good@example.org"])
+        self.assertEqual([r.address for r in envelope.recipients], ["good@example.org"])
+
+    def test_greeting(self) -> None:
+        self.converse(self.Second, "EHLO good", "EHLO bad")
+        self.assertEqual(self.server.session.host_name, "good")
+
+    def test_content(self) -> None:
+        """
+        What was opened for it is aborted, once, and the next message is received.
+        """
+
+        moods = ["451 4.3.0 Not now", "250 Fine", None]
+
+        class Moody(SMTP):
+            async def smtp_DATA(self, argument: str) -> Any:
+                outcome = await super().smtp_DATA(argument)
+                return moods.pop(0) or outcome
+
+        handler = RecordingHandler(content="stream")
+        factory = make_factory(handler)
+        factory.protocol = Moody
+        client = connect(factory)
+        client.send(b"EHLO a\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n")
+        client.take()
+        client.send(b"DATA\r\n")
+        self.assertEqual(client.take(), b"451 4.3.0 Not now\r\n")
+        client.send(b"DATA\r\n")
+        self.assertEqual(client.take()[:9], b"451 4.3.0")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        client.send(b"DATA\r\nHello\r\n.\r\n")
+        self.assertEqual([message.content for message in handler.messages], [b"Hello\r\n"])
+        self.assertEqual([call.hook for call in handler.calls].count("abort"), 2)
+
+    def test_chunk_is_swallowed(self) -> None:
+        """
+        Whatever words it is refused with, no octet of it is a command.
+        """
+        for words in ("451 4.3.0 No", "250 Fine"):
+
+            class Deaf(SMTP):
+                def smtp_BDAT(self, argument: str, said: str = words) -> str:
+                    return said
+
+            said = self.converse(
+                Deaf,
+                "EHLO a",
+                "MAIL FROM:<a@example.org>",
+                "RCPT TO:<b@example.org>",
+                "BDAT 6 LAST",
+                "JUNK",
+                "NOOP",
+            )
+            self.assertEqual([line[:9] for line in said[-2:]], ["451 4.3.0", "250 2.0.0"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_mere_words_do_not_act(self) -> None:
+        class Words(SMTP):
+            def smtp_MAIL(self, argument: str) -> str:
+                return "250 2.1.0 Sure"
+
+        said = self.converse(Words, "EHLO a", "MAIL FROM:<a@example.org>", "RCPT TO:<b@c>")
+        self.assertEqual([line[:3] for line in said[-2:]], ["451", "503"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_attribute_that_is_no_method(self) -> None:
+        class Port(SMTP):
+            smtp_PORT = 25
+
+        self.assertEqual(self.converse(Port, "PORT")[-1][:3], "500")

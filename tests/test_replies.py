@@ -25,7 +25,9 @@ class ReplyTests(SynchronousTestCase):
             (Reply(250, None, ("Fine",)), b"250 Fine\r\n"),
             (Reply(250, "2.1.5", ("Fine",)), b"250 2.1.5 Fine\r\n"),
             (Reply(354, None, ("",)), b"354 \r\n"),
-            (Reply(250, None, ()), b"250 \r\n"),
+            (Reply(250, None, ()), b"250 OK\r\n"),
+            (Reply(550, "5.1.1"), b"550 5.1.1 Refused\r\n"),
+            (Reply(250, None, "Yes"), b"250 Yes\r\n"),
             (
                 Reply(550, "5.1.1", ("a", "b", "c")),
                 b"550-5.1.1 a\r\n550-5.1.1 b\r\n550 5.1.1 c\r\n",

@@ -108,7 +108,7 @@ class MakeRulesTests(SynchronousTestCase):
         self.assertRaises(TypeError, rules, object())
 
     def assertConflict(self, what: str, *extensions: Any) -> None:
-        with self.assertRaisesRegex(ValueError, f"two extensions claim.*{what}"):
+        with self.assertRaisesRegex(ValueError, f"{what}.* is claimed twice"):
             rules(extensions=extensions)
 
     def test_verb_claimed_twice(self) -> None:

@@ -241,7 +241,7 @@ class MergeTests(SynchronousTestCase):
         """
         for symbol in ("RCPT", "NOOP", "DATA", refusal_of("RCPT")):
             state = RCPT if symbol == "DATA" else MAIL
-            with self.assertRaisesRegex(ValueError, "two extensions claim") as caught:
+            with self.assertRaisesRegex(ValueError, "claimed twice") as caught:
                 merge([TRANSITIONS, {state: {symbol: START}}])
             self.assertIn(symbol, str(caught.exception))
             self.assertIn(state, str(caught.exception))

@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsmtpd.steps import Step, Steps
+from txsmtpd.steps import Pending, Steps
 
 request: ContextVar[str] = ContextVar("request", default="none")
 
@@ -490,8 +490,8 @@ class StepTests(SynchronousTestCase):
         self.results: list[Any] = []
         self.broken: list[Failure] = []
 
-    def step(self, coroutine: Coroutine[Any, Any, Any]) -> Step:
-        return Step(coroutine, self.results.append, self.broken.append)
+    def step(self, coroutine: Coroutine[Any, Any, Any]) -> Pending:
+        return Pending(coroutine, self.results.append, self.broken.append)
 
     def test_ends(self) -> None:
         parts: list[Deferred[str]] = [Deferred(), succeed("and"), Deferred()]
@@ -562,6 +562,6 @@ class StepTests(SynchronousTestCase):
         def ended(result: None) -> None:
             raise ValueError("no")
 
-        Step(core(), ended, self.broken.append)
+        Pending(core(), ended, self.broken.append)
         part.callback(None)
         self.assertEqual(len(self.broken), 1)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import io
+import signal
 import socket
 import sys
 from typing import Any
 
 from twisted.copyright import version
-from twisted.internet.endpoints import TCP6ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.endpoints import (
+    AdoptedStreamServerEndpoint,
+    TCP6ServerEndpoint,
+    UNIXServerEndpoint,
+)
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.usage import Options as UsageOptions
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,7 +21,7 @@ from txsmtpd.core.settings import Settings
 from txsmtpd.handlers.debug import Debug
 from txsmtpd.handlers.registry import BUILTIN
 from txsmtpd.handlers.sink import Sink
-from txsmtpd.service import SMTPService
+from txsmtpd.service import InheritedEndpoint, SMTPService, StdioEndpoint, UNIXEndpoint
 
 
 def parsed(*arguments: str) -> tap.Options:
@@ -83,6 +88,14 @@ class PortTests(TapTestCase):
             [("", 25), ("192.0.2.1", 25)],
         )
 
+    def test_interface_without_number(self) -> None:
+        for ports in (["-p", "tcp:25"], ["-p", "unix:/s", "--smtp", "tcp6:25"]):
+            self.assertSentence(
+                ["--interface", "::1", *ports], "--interface goes with port numbers only"
+            )
+        # The default is a number.
+        self.assertEqual(self.listening("--interface", "::1"), [("::1", 2525)])
+
     def test_interface_that_is_no_address(self) -> None:
         for text in ("localhost", "", "127.1", "1.2.3.4:25", "::g"):
             self.assertSentence(
@@ -101,13 +114,28 @@ class PortTests(TapTestCase):
 
     def test_unix_endpoint(self) -> None:
         (listener,) = parsed("--smtp", "unix:/run/smtp.sock:mode=660")["listeners"]
-        self.assertIsInstance(listener.endpoint, UNIXServerEndpoint)
+        endpoint = listener.endpoint
+        assert isinstance(endpoint, UNIXEndpoint)
+        self.assertEqual(endpoint.path, "/run/smtp.sock")
+        self.assertIsInstance(endpoint.endpoint, UNIXServerEndpoint)
+
+    def test_systemd_endpoint(self) -> None:
+        self.patch(
+            tap,
+            "serverFromString",
+            lambda reactor, text: AdoptedStreamServerEndpoint(reactor, 3, socket.AF_INET),
+        )
+        options = parsed("--port", "systemd:domain=INET:index=0")
+        (listener,) = options["listeners"]
+        self.assertEqual(listener.endpoint, InheritedEndpoint(options["reactor"], 3))
 
     def test_no_endpoint(self) -> None:
         for text, reason in (
             ("nope:1", "Unknown endpoint type: 'nope'"),
             ("unix:/s:mode=9", "invalid literal for int() with base 8: '9'"),
-            ("systemd:domain=INET:index=9", "list index out of range"),
+            ("systemd:domain=INET:index=9", "systemd has opened no such socket"),
+            ("systemd:domain=INET:name=smtp", "systemd has opened no such socket"),
+            ("systemd:domain=FOO:index=x", "invalid literal for int() with base 10: 'x'"),
         ):
             self.assertSentence(
                 ["--port", text], f"--port cannot use the endpoint {text!r}: {reason}"
@@ -123,6 +151,80 @@ class PortTests(TapTestCase):
                 end.code.startswith(f"twistd smtpd: --port cannot use the endpoint {text!r}: ")
             )
             self.assertNotIn("\n", end.code)
+
+
+class StdioTests(TapTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.claimed = 0
+
+        def claim(endpoint: StdioEndpoint) -> None:
+            self.claimed += 1
+
+        # The real one would take them from whoever runs the tests.
+        self.patch(StdioEndpoint, "claim", claim)
+
+    def test_claimed(self) -> None:
+        """
+        Before the log begins.
+        """
+        (listener,) = parsed("--port", "stdio:")["listeners"]
+        self.assertIsInstance(listener.endpoint, StdioEndpoint)
+        self.assertEqual(self.claimed, 1)
+
+    def test_others(self) -> None:
+        for ports in (["stdio:", "25"], ["tcp:25", "stdio:"], ["stdio:", "stdio:"]):
+            self.assertSentence(
+                [f"--port={port}" for port in ports],
+                "--port stdio: serves one client and ends, so it is the only port",
+            )
+        self.assertEqual(self.claimed, 0)
+
+    def under(self, **parent: Any) -> tap.Options:
+        options = tap.Options(MemoryReactorClock())
+        options.parent = UsageOptions()
+        options.parent.update(parent)
+        return options
+
+    def test_daemon(self) -> None:
+        options = self.under(nodaemon=0)
+        end = self.assertRaises(SystemExit, options.parseOptions, ["--port", "stdio:"])
+        self.assertEqual(end.code, "twistd smtpd: --port stdio: is not for a daemon: say twistd -n")
+        self.assertEqual(self.claimed, 0)
+
+    def test_no_daemon(self) -> None:
+        """
+        Under twistd -n, or under twist, which makes no daemons.
+        """
+        for options in (self.under(nodaemon=1), self.under()):
+            options.parseOptions(["--port", "stdio:"])
+        self.assertEqual(self.claimed, 2)
+
+    def test_closed(self) -> None:
+        def claim(endpoint: StdioEndpoint) -> None:
+            raise OSError(9, "Bad file descriptor")
+
+        self.patch(StdioEndpoint, "claim", claim)
+        self.assertSentence(["--port", "stdio:"], "--port stdio: Bad file descriptor")
+
+
+class ServiceTests(TapTestCase):
+    def test_made(self) -> None:
+        options = parsed()
+        service = tap.makeService(options)
+        self.assertIs(options["service"], service)
+
+    def test_second_signal(self) -> None:
+        """
+        When it has begun to stop, SIGTERM is heard no more and SIGINT kills.
+        """
+        options = parsed()
+        tap.makeService(options)
+        handlers: dict[int, Any] = {}
+        self.patch(signal, "signal", handlers.__setitem__)
+        ((callback, args, kwargs),) = options["reactor"].triggers["before"]["shutdown"]
+        callback(*args, **kwargs)
+        self.assertEqual(handlers, {signal.SIGTERM: signal.SIG_IGN, signal.SIGINT: signal.SIG_DFL})
 
 
 class HandlerTests(TapTestCase):
@@ -282,6 +384,7 @@ class OptionsTests(TapTestCase):
         options = tap.Options()
         self.assertIsInstance(options, UsageOptions)
         options.parseOptions(["--port", "0"])
+        self.patch(reactor, "addSystemEventTrigger", lambda *trigger: None)
         service = tap.makeService(options)
         self.assertIsInstance(service, SMTPService)
         self.assertEqual(service.program, "twistd smtpd")

@@ -5,6 +5,7 @@ Tests for txsmtpd.testing: above all, that it fails when it should.
 from __future__ import annotations
 
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -13,6 +14,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
+from twisted.protocols.basic import FileSender
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer, providedBy
@@ -29,12 +31,13 @@ from txsmtpd.testing import (
     Cut,
     Message,
     RecordingHandler,
+    Rehearsal,
     Transcript,
     connect,
     make_factory,
 )
+from txsmtpd.testing.replay import LONG
 from txsmtpd.testing.spelling import unescape
-from txsmtpd.testing.transcript import LONG
 
 HELLO = b"EHLO client.example\r\n"
 MAIL = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"
@@ -293,6 +296,59 @@ class TransportTests(SynchronousTestCase):
         self.assertEqual([], fired)
         client.wait(1.5)
         self.assertEqual([2], fired)
+
+    def test_speaker(self) -> None:
+        """
+        A client protocol says what the client says and hears what it hears, the past included.
+        """
+        client, protocol = peer()
+        transport: Any = protocol.transport
+        transport.write(b"1")
+        client.pump()
+        speaker = PlainPeer()
+        client.attach(speaker)
+        self.assertEqual([b"1"], speaker.events)
+        there: Any = speaker.transport
+        there.write(b"a")
+        there.writeSequence([b"b", b"c"])
+        self.assertEqual([b"a", b"bc"], protocol.events)
+        transport.write(b"2")
+        client.pump()
+        transport.loseConnection()
+        client.pump()
+        self.assertEqual([b"1", b"2", ConnectionDone], speaker.events)
+        self.assertEqual(
+            (there.getPeer(), there.getHost()), (transport.getHost(), transport.getPeer())
+        )
+
+    def test_speaker_leaves(self) -> None:
+        for leave, reason in (
+            ("loseConnection", ConnectionDone),
+            ("abortConnection", ConnectionLost),
+        ):
+            client, protocol = peer()
+            speaker = PlainPeer()
+            client.attach(speaker)
+            getattr(speaker.transport, leave)()
+            self.assertEqual([reason], protocol.events)
+            self.assertEqual([ConnectionDone], speaker.events)
+
+    def test_speaker_produces(self) -> None:
+        """
+        A producer that has to be asked for everything is asked until it has no more.
+        """
+        client, protocol = peer()
+        speaker = PlainPeer()
+        client.attach(speaker)
+        there: Any = speaker.transport
+        sent = Deferred.fromCoroutine(self.produce(there, b"x" * 100000))
+        self.successResultOf(sent)
+        self.assertEqual(b"x" * 100000, b"".join(protocol.events))
+        there.registerProducer(speaker, True)
+        self.assertEqual([], speaker.events)
+
+    async def produce(self, transport: Any, data: bytes) -> None:
+        await FileSender().beginFileTransfer(BytesIO(data), transport)
 
     def test_transcript(self) -> None:
         client, protocol = peer()
@@ -671,6 +727,27 @@ class TranscriptTests(SynchronousTestCase):
         self.assertFails(text, "delayed calls are left over:\n", make=with_timer)
         self.assertFails(text, "the connection still counts", make=with_connection)
         self.assertFails(text, "5 octets of content still count", make=with_content)
+
+    def test_rehearsal(self) -> None:
+        """
+        One server serves every replay, and what one of them leaves behind is found at once.
+        """
+        made: list[SMTPFactory] = []
+
+        def make(handler: object, **settings: Any) -> SMTPFactory:
+            made.append(make_factory(handler, **settings))
+            return made[-1]
+
+        transcript = Transcript.parse(GOOD)
+        rehearsal = Rehearsal(transcript, make)
+        first = transcript.replay()
+        cuts: list[Cut] = ["whole", "lock-step", "octets", "burst", 7, 100]
+        for cut in cuts:
+            self.assertEqual(first, rehearsal.replay(cut))
+        (factory,) = made
+        factory.release = lambda protocol: None  # type: ignore[method-assign]
+        error = self.assertRaises(AssertionError, rehearsal.replay)
+        self.assertTrue(str(error).startswith("the connection still counts"), str(error))
 
     def test_other_handlers(self) -> None:
         """

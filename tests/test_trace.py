@@ -30,9 +30,9 @@ class ProtocolNameTests(SynchronousTestCase):
     """
 
     def test_names(self) -> None:
-        def name(utf8: bool = False, lmtp: bool = False, **facts: Any) -> str:
+        def name(utf8: bool = False, **facts: Any) -> str:
             session = Session(**{"extended_smtp": True, **facts})
-            return trace.protocol_name(session, utf8, lmtp=lmtp)
+            return trace.protocol_name(session, utf8)
 
         self.assertEqual("ESMTP", name())
         self.assertEqual("ESMTPS", name(ssl={}))
@@ -41,9 +41,6 @@ class ProtocolNameTests(SynchronousTestCase):
         self.assertEqual("ESMTP", name(authenticated=False))
         self.assertEqual("UTF8SMTP", name(utf8=True))
         self.assertEqual("UTF8SMTPSA", name(utf8=True, ssl={}, authenticated=True))
-        self.assertEqual("LMTP", name(lmtp=True))
-        self.assertEqual("LMTPSA", name(lmtp=True, ssl={}, authenticated=True))
-        self.assertEqual("UTF8LMTPS", name(lmtp=True, utf8=True, ssl={}))
 
     def test_helo(self) -> None:
         """

@@ -670,7 +670,7 @@ class DATATests(SynchronousTestCase):
 
     def test_checks(self) -> None:
         class Picky(Extension):
-            def check_content(self, session: Session, envelope: Envelope) -> None:
+            def check_content(self, session: Session, envelope: Envelope, verb: str) -> None:
                 raise Rejected(NO)
 
         client = opened(extensions=(*EXTENSIONS, Picky))

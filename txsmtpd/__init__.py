@@ -1,5 +1,5 @@
 """
-An SMTP, ESMTP and LMTP receiver for Twisted.
+An SMTP and ESMTP receiver for Twisted.
 
 The names here are what a handler and a program that serves one need; the rest is in
 :mod:`txsmtpd.interfaces` and the modules that it speaks of.

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     Run in the foreground, with the log on stdout, until a signal ends it.
 
-    :raise SystemExit: with one sentence, if it cannot start.
+    :raise SystemExit: after one sentence, if it cannot start.
     """
     options = Options()
     options.program = "txsmtpd"
@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config.subOptions = options
     config.loadedPlugins = {"smtpd": ServiceMaker("txsmtpd", "txsmtpd.tap", "", "smtpd")}
     runApp(config)
+    if options["service"].trouble is not None:
+        # Which only the running reactor has shown, and it was told already.
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

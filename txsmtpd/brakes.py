@@ -60,10 +60,11 @@ class BrakedLineReceiver(LineReceiver):
     brakes = 0
     #: Whether the connection is closed or about to close, so that nothing more is obeyed.
     closing = False
+    #: Whether something is being obeyed right now.
+    feeding = False
 
     # Octets at the beginning of the buffer that are done with.
     _done = 0
-    _feeding = False
     _held = False
 
     def connectionMade(self) -> None:
@@ -79,15 +80,15 @@ class BrakedLineReceiver(LineReceiver):
         if self.closing:
             return
         self._buffer += data
-        if self._feeding:
+        if self.feeding:
             # From within: the loop that runs finds it in the buffer.
             return
-        self._feeding = True
+        self.feeding = True
         try:
             self._feed()
         finally:
             self._buffer = self.clearLineBuffer()
-            self._feeding = False
+            self.feeding = False
         if not self.closing:
             self._hold()
             self.afterInput()

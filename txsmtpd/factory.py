@@ -94,6 +94,8 @@ class SMTPFactory(ServerFactory):
         self._start = f"{int(self.reactor.seconds()):x}"
         #: What goes on although its client has gone.
         self._unfinished: set[Deferred[Any]] = set()
+        #: Whether there is no time left to wait for that.
+        self._given_up = False
         self._emptied: Deferred[None] | None = None
         self._last_call: IDelayedCall | None = None
 
@@ -101,6 +103,10 @@ class SMTPFactory(ServerFactory):
         self._protocol = self.protocol
         replace = partial(verbs_of, self.protocol)
         return make_rules(self.settings, self._handlers, self._extensions, VERBS, replace)
+
+    def startFactory(self) -> None:
+        # It may have been drained before.
+        self._emptied, self._given_up = None, False
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         if self.protocol is not self._protocol:
@@ -182,14 +188,16 @@ class SMTPFactory(ServerFactory):
         return self._emptied
 
     def _look_whether_empty(self) -> None:
-        if self._emptied is None or self._emptied.called or self._connections or self._unfinished:
+        if self._emptied is None or self._emptied.called or self._connections:
+            return
+        if self._unfinished and not self._given_up:
             return
         if self._last_call is not None and self._last_call.active():
             self._last_call.cancel()
         self._emptied.callback(None)
 
     def _abort_all(self) -> None:
-        self._unfinished.clear()
+        self._given_up = True
         for connection in tuple(self._connections):
             connection.transport.abortConnection()
         self._look_whether_empty()

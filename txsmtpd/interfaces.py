@@ -60,7 +60,7 @@ class IHELOHook(Interface):
 class IEHLOHook(Interface):
     def handle_EHLO(
         server: Any, session: Session, envelope: Envelope, hostname: str, responses: list[str]
-    ) -> Answer | list[str] | Awaitable[list[str]]:
+    ) -> Verdict | list[str] | Awaitable[Verdict | list[str]]:
         """
         EHLO (RFC 5321 section 4.1.1.1).
 
@@ -132,10 +132,11 @@ class IContentReceiver(Interface):
 class IContentHook(Interface):
     def open_content(
         server: Any, session: Session, envelope: Envelope
-    ) -> IContentReceiver | Awaitable[IContentReceiver]:
+    ) -> IContentReceiver | Awaitable[IContentReceiver | None] | None:
         """
         A message is about to arrive.
 
+        :return: who takes it, or None to have nothing to do with this one.
         :raise Rejected: to refuse it before it is sent.
         """
 
@@ -269,9 +270,10 @@ class IExtension(Interface):
         :raise Rejected: to refuse it.
         """
 
-    def check_content(session: Session, envelope: Envelope) -> None:
+    def check_content(session: Session, envelope: Envelope, verb: str) -> None:
         """
-        Judge a transaction whose content is about to come by DATA.
+        Judge a transaction whose content is about to come.
 
+        :param verb: that it comes by: ``DATA``, or the first ``BDAT``.
         :raise Rejected: to refuse it.
         """

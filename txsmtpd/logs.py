@@ -8,6 +8,7 @@ has sent in place of a command, because it may be a password.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 from twisted.internet.defer import CancelledError
@@ -20,15 +21,22 @@ from .core.session import Envelope, Session
 MASK = "********"
 
 
-def masked(line: bytes) -> str:
+_AUTH = re.compile(rb"(\s*AUTH\b(?:[ \t]+[A-Z0-9_-]+(?=[ \t]|$))?)(.*)", re.I | re.DOTALL)
+
+
+def masked(line: bytes, known: bool) -> str:
     """
     A line of the client's for the log: in ASCII, without controls and without credentials.
+
+    :param known: whether it begins with a command that there is; what does not may be a password.
     """
-    words = line.split(b" ")
-    if words[0].upper() == b"AUTH":
-        # The mechanism is no secret; what follows it may be.
-        words[2:] = [MASK.encode()] if len(words) > 2 else []
-    return repr(b" ".join(words))[2:-1]
+    auth = _AUTH.match(line)
+    if auth is not None:
+        # The mechanism is no secret; what follows it is one.
+        line = auth[1] + b" " + MASK.encode() if auth[2] else auth[1]
+    elif not known:
+        return f"({len(line)} octets that are no command)"
+    return repr(line)[2:-1]
 
 
 class SessionLog:
@@ -50,11 +58,15 @@ class SessionLog:
         # A connection that was turned away has no session.
         return self._session.id or "-"
 
-    def heard(self, line: bytes) -> None:
+    def heard(self, line: bytes, known: bool) -> None:
         """
         A line of the dialog, if the log is verbose.
+
+        :param known: whether it begins with a command that there is.
         """
-        self.log.info("{session} C: {line}", event="command", session=self._id, line=masked(line))
+        self.log.info(
+            "{session} C: {line}", event="command", session=self._id, line=masked(line, known)
+        )
 
     def said(self, reply: Reply) -> None:
         """

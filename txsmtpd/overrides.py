@@ -8,16 +8,17 @@ that a subclass defines, the factory puts a function into that table which calls
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import attrs
 
 from .core import replies
 from .core.context import Context
+from .core.eager import eagerly
 from .core.hooks import is_later
 from .core.outcomes import Outcome, Step, Verb
-from .interfaces import Answer
+from .core.replies import Declined
 
 M = TypeVar("M", bound=Callable[..., Any])
 
@@ -42,8 +43,10 @@ class VerbMethods:
     """
     The commands as methods, for subclasses to extend with ``await super().smtp_NOOP(argument)``.
 
-    Each returns the outcome of the command as it is without the subclass.  It raises
-    :class:`~txsmtpd.core.replies.Rejected` where the command is wrong in itself.
+    Each returns an awaitable of the outcome that the command has without the subclass, which
+    raises :class:`~txsmtpd.core.replies.Rejected` where the command is wrong in itself.  A method
+    that replaces one returns that outcome, at once or later, or a verdict like a hook's; but a
+    positive verdict only where the command does nothing but to reply, as NOOP does.
     """
 
     dialog: Any
@@ -56,40 +59,40 @@ class VerbMethods:
         step = self.factory.rules.builtin[name].run(self.dialog, argument)
         return step if isinstance(step, Outcome) else await step
 
-    def smtp_EHLO(self, argument: str) -> Awaitable[Outcome]:
+    def smtp_EHLO(self, argument: str) -> Any:
         return self.builtin("EHLO", argument)
 
-    def smtp_HELO(self, argument: str) -> Awaitable[Outcome]:
+    def smtp_HELO(self, argument: str) -> Any:
         return self.builtin("HELO", argument)
 
-    def smtp_MAIL(self, argument: str) -> Awaitable[Outcome]:
+    def smtp_MAIL(self, argument: str) -> Any:
         return self.builtin("MAIL", argument)
 
-    def smtp_RCPT(self, argument: str) -> Awaitable[Outcome]:
+    def smtp_RCPT(self, argument: str) -> Any:
         return self.builtin("RCPT", argument)
 
-    def smtp_DATA(self, argument: str) -> Awaitable[Outcome]:
+    def smtp_DATA(self, argument: str) -> Any:
         return self.builtin("DATA", argument)
 
-    def smtp_BDAT(self, argument: str) -> Awaitable[Outcome]:
+    def smtp_BDAT(self, argument: str) -> Any:
         return self.builtin("BDAT", argument)
 
-    def smtp_RSET(self, argument: str) -> Awaitable[Outcome]:
+    def smtp_RSET(self, argument: str) -> Any:
         return self.builtin("RSET", argument)
 
-    def smtp_NOOP(self, argument: str) -> Awaitable[Outcome]:
+    def smtp_NOOP(self, argument: str) -> Any:
         return self.builtin("NOOP", argument)
 
-    def smtp_QUIT(self, argument: str) -> Awaitable[Outcome]:
+    def smtp_QUIT(self, argument: str) -> Any:
         return self.builtin("QUIT", argument)
 
-    def smtp_VRFY(self, argument: str) -> Awaitable[Outcome]:
+    def smtp_VRFY(self, argument: str) -> Any:
         return self.builtin("VRFY", argument)
 
-    def smtp_EXPN(self, argument: str) -> Awaitable[Outcome]:
+    def smtp_EXPN(self, argument: str) -> Any:
         return self.builtin("EXPN", argument)
 
-    def smtp_HELP(self, argument: str) -> Awaitable[Outcome]:
+    def smtp_HELP(self, argument: str) -> Any:
         return self.builtin("HELP", argument)
 
 
@@ -104,36 +107,41 @@ def verbs_of(protocol: type, builtin: Mapping[str, Verb]) -> dict[str, Verb]:
     for match in filter(None, map(_METHOD.fullmatch, dir(protocol))):
         attribute = match[0]
         method = getattr(protocol, attribute)
-        if method is getattr(VerbMethods, attribute, None):
+        if method is getattr(VerbMethods, attribute, None) or not callable(method):
             continue
         name = match[1].replace("__", "-")
         known = builtin.get(name)
         said = getattr(method, "syntax", known.syntax if known else name)
-        base = known or Verb(_caller(attribute), said)
-        found[name] = attrs.evolve(base, run=_caller(attribute), syntax=said)
+        run = _caller(attribute, acts=known is not None and known.acts)
+        base = known or Verb(run, said, acts=False)
+        found[name] = attrs.evolve(base, run=run, syntax=said)
     return found
 
 
-def _caller(attribute: str) -> Callable[[Context, str], Step]:
-    def run(context: Context, argument: str) -> Step:
-        answer = getattr(context.server, attribute)(argument)
+def _caller(attribute: str, *, acts: bool) -> Callable[[Context, str], Step]:
+    """
+    A verb that calls a method.
+
+    :param acts: whether the command does more than to reply, so that words alone will not do.
+    """
+
+    async def run(context: Context, argument: str) -> Outcome:
+        before = context.delivery
+        answer = context.started(getattr(context.server, attribute)(argument))
         if is_later(answer):
-            answer = context.runner.start(answer)
-            if is_later(answer):
-                return _outcome_later(context, answer)
-        return _outcome(context, answer)
+            answer = await answer
+        if isinstance(answer, Outcome):
+            return answer
+        reply = context.judge(answer, replies.OK)
+        if context.delivery is not before and context.delivery is not None:
+            # It has asked super(), and does not want what that began.
+            context.delivery.abort(str(reply))
+            context.delivery = before
+        if not reply.positive:
+            # So that it is refused as the verb wants to be: BDAT has a chunk to swallow.
+            raise Declined(reply)
+        if acts:
+            raise ValueError(f"{attribute} returned {reply.code} and not what super() returned")
+        return Outcome((reply,))
 
-    return run
-
-
-async def _outcome_later(context: Context, answer: Awaitable[Answer | Outcome]) -> Outcome:
-    return _outcome(context, await answer)
-
-
-def _outcome(context: Context, answer: Any) -> Outcome:
-    """
-    What the method returned: an outcome of `builtin`, or a verdict like a hook's.
-    """
-    if isinstance(answer, Outcome):
-        return answer
-    return Outcome((context.judge(answer, replies.OK),))
+    return lambda context, argument: eagerly(run(context, argument))

@@ -39,8 +39,7 @@ from .core.settings import Settings
 from .deadline import Deadline
 from .logs import SessionLog
 from .overrides import VerbMethods
-from .steps import Step as Pending
-from .steps import Steps
+from .steps import Pending, Steps
 
 #: Replies that are collected before they are written.
 BATCH = 256
@@ -160,11 +159,13 @@ class SMTP(VerbMethods, BrakedLineReceiver):
             return
         self._admitted = True
         session.id = self.factory.next_session_id()
-        steps = Steps(self._failed, self.factory.outlive)
+        steps = Steps(self._failed, self._outlive)
         self.dialog = Dialog(self.factory.rules, steps, self, session)
         self._session_end.within(self.settings.session_timeout)
-        self._progress = True
-        self._take(self.dialog.greet())
+        self._watch()
+        self.feeding = True
+        self._try(self.dialog.greet)
+        self.feeding = False
         self.afterInput()
 
     def dataReceived(self, data: bytes) -> None:
@@ -187,8 +188,8 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         self._progress = True
         self._line = line
         if self._log.verbose:
-            self._log.heard(line)
-        self._take(self.dialog.command(line))
+            self._log.heard(line, self._verb() is not None)
+        self._try(self.dialog.command, line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self._say_goodbye(replies.ENDLESS_LINE)
@@ -197,12 +198,15 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         self._progress = True
         body = self._body
         assert body is not None
-        content, leftover = body.reader.feed(data)
-        waiting = body.sink.write(content) if content else None
-        if waiting is None:
-            self._content_taken(body, leftover)
-        else:
-            self._drive(waiting, CONTENT, lambda _: self._content_taken(body, leftover))
+        try:
+            content, leftover = body.reader.feed(data)
+            waiting = body.sink.write(content) if content else None
+            if waiting is None:
+                self._content_taken(body, leftover)
+            else:
+                self._drive(waiting, CONTENT, lambda _: self._content_taken(body, leftover))
+        except BaseException:
+            self._broken(Failure())
 
     def readConnectionLost(self) -> None:
         """
@@ -218,29 +222,47 @@ class SMTP(VerbMethods, BrakedLineReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = self.closing = True
-        self._deadline.stop()
         self._session_end.stop()
+        if self._delivering is None:
+            self._deadline.stop()
         if not self._admitted:
             return
         self.factory.release(self)
-        self.dialog.gone = True
+        why = self.dialog.gone = reason.getErrorMessage()
         if self._delivering is not None:
             self.factory.outlive(self._delivering)
         elif self._pending is not None:
             self._pending.cancel()
-        self.dialog.lost(reason.getErrorMessage())
-        self._log.ended(reason.getErrorMessage())
+        self.dialog.lost()
+        self._log.ended(why)
+
+    def _outlive(self, work: Deferred[Any]) -> None:
+        """
+        Let something go on that nobody waits for, but no longer than any hook.
+        """
+        if self.settings.hook_timeout:
+            seconds = self.settings.hook_timeout
+            work.addTimeout(seconds, self.factory.reactor, lambda result, timeout: result)
+        self.factory.outlive(work)
 
     def _failed(self, error: BaseException) -> None:
         self._log.failed(error, self._lost)
 
     # What comes of it.
 
-    def _take(self, step: Step) -> None:
-        if isinstance(step, Outcome):
-            self._obey(step)
-        else:
-            self._drive(step, STEP, self._obey)
+    def _try(self, act: Callable[..., Step], *arguments: Any) -> None:
+        """
+        Take a step of the dialog.
+        """
+        try:
+            step = act(*arguments)
+            if isinstance(step, Outcome):
+                self._obey(step)
+            else:
+                self._drive(step, STEP, self._obey)
+        except BaseException:
+            # Also what is no Exception: a hook has no business to end the process.
+            self._broken(Failure())
 
     def _drive(
         self, waiting: Any, brake: int, then: Callable[[Any], None], *, delivers: bool = False
@@ -262,6 +284,8 @@ class SMTP(VerbMethods, BrakedLineReceiver):
             then(result)
             if delivered is not None:
                 delivered.callback(None)
+            if self._lost:
+                self._deadline.stop()
             self._part_if_due()
             self.proceed()
 
@@ -331,10 +355,12 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         """
         What a refusal is about, in words of ours: a client's may be a password.
         """
-        if self._line is None:
-            return "session"
+        return "session" if self._line is None else self._verb() or "unknown command"
+
+    def _verb(self) -> str | None:
+        assert self._line is not None
         known = self.factory.rules.verbs.get(self._line.split(b" ")[0].upper())
-        return "unknown command" if known is None else known[0]
+        return None if known is None else known[0]
 
     def _flush(self) -> None:
         if self._out:
@@ -359,7 +385,12 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         Close the connection as soon as the message that is being received or delivered has ended.
         """
         self._farewell = replies.SHUTTING_DOWN
-        self.afterInput()
+        self._part_soon()
+
+    def _part_soon(self) -> None:
+        # In the middle of a command, whose reply comes first, it is looked at when that has ended.
+        if not self.feeding:
+            self.afterInput()
 
     def _part_if_due(self) -> None:
         if self._farewell is not None and not self.closing and not self._busy():
@@ -383,6 +414,8 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         """
         Close when everything that was said has left, but do not wait for ever.
         """
+        if self._lost:
+            return
         self._flush()
         super().close()
         self._deadline.within(LINGER)
@@ -396,7 +429,7 @@ class SMTP(VerbMethods, BrakedLineReceiver):
             self._deadline.within(settings.timeout if self.line_mode else settings.data_timeout)
 
     def _expired(self) -> None:
-        if self.closing:
+        if self.closing and not self._lost:
             self.transport.abortConnection()
         elif self._pending is not None:
             self._pending.cancel()
@@ -408,4 +441,4 @@ class SMTP(VerbMethods, BrakedLineReceiver):
 
     def _session_expired(self) -> None:
         self._farewell = replies.TIMED_OUT
-        self.afterInput()
+        self._part_soon()

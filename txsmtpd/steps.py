@@ -27,12 +27,21 @@ def _ignore(result: Any) -> None:
     pass
 
 
+def _as_twisted_has_it(result: Any) -> Any:
+    """
+    A result, where asyncio's way to say "cancelled" is Twisted's.
+    """
+    if isinstance(result, Failure) and result.check(asyncio.CancelledError):
+        return Failure(CancelledError())
+    return result
+
+
 class Steps:
     """
     A :class:`~txsmtpd.core.outcomes.Runner`.
 
     :param report: told of exceptions that nobody else hears of.
-    :param outlive: told of what may go on when the client has gone.
+    :param outlive: given what may go on when the client has gone.
     """
 
     def __init__(
@@ -75,23 +84,25 @@ class Steps:
         outer: Deferred[Any] | None = None
         cancelled = False
 
-        def arrived(result: Any) -> None:
-            if isinstance(result, Failure) and result.check(asyncio.CancelledError):
-                result = Failure(CancelledError())
+        def arrived(result: Any) -> Any:
+            result = _as_twisted_has_it(result)
             if outer is None:
                 at_once.append(result)
-            elif not cancelled:
+            elif cancelled:
+                self._arrived_late(result, too_late)
+            else:
                 outer.callback(result)
-            elif not isinstance(result, Failure):
-                too_late(result)
-            elif result.check(CancelledError) is None:
-                self.report(result.value)
+            # Somebody else may have been given the same Deferred.
+            return None if isinstance(result, Failure) else result
 
         def cancel(_: object) -> None:
             nonlocal cancelled
             # First, because what comes when it is cancelled comes too late.
             cancelled = True
-            inner.cancel()
+            try:
+                inner.cancel()
+            except Exception as error:
+                self.report(error)
 
         inner.addBoth(arrived)
         if not at_once:
@@ -100,6 +111,12 @@ class Steps:
         if isinstance(at_once[0], Failure):
             at_once[0].raiseException()
         return at_once[0]
+
+    def _arrived_late(self, result: Any, too_late: Callable[[Any], None]) -> None:
+        if not isinstance(result, Failure):
+            too_late(result)
+        elif result.check(CancelledError) is None:
+            self.report(result.value)
 
     def cancel(self, waiting: Deferred[Any]) -> None:
         """
@@ -125,7 +142,7 @@ class Steps:
         self.report(failure.value)
 
 
-class Step:
+class Pending:
     """
     A coroutine of the core that waits.
 

@@ -9,13 +9,21 @@ into the end of the process.
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 import attrs
 from twisted.copyright import version
-from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
+from twisted.internet.endpoints import (
+    AdoptedStreamServerEndpoint,
+    StandardIOEndpoint,
+    TCP4ServerEndpoint,
+    TCP6ServerEndpoint,
+    UNIXServerEndpoint,
+    serverFromString,
+)
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
@@ -24,7 +32,7 @@ from . import __version__
 from .core.settings import BARE_NEWLINE, UNKNOWN_PARAMETERS, Settings
 from .factory import SMTPFactory
 from .handlers.registry import BUILTIN, make_handler
-from .service import Listener, SMTPService
+from .service import InheritedEndpoint, Listener, SMTPService, StdioEndpoint, UNIXEndpoint
 
 # Python's int() also takes "+25", "2_5" and the digits of other scripts: none of them is a number
 # that someone meant to type here.
@@ -104,6 +112,7 @@ class Options(UsageOptions):
     optFlags = [
         ["no-smtputf8", None, "Do not offer SMTPUTF8."],
         ["lenient", None, "Be forgiving about the syntax of addresses."],
+        ["verbose", "v", "Log every line of the dialog, credentials masked."],
     ]
 
     #: Who speaks when an option is wrong.
@@ -113,14 +122,15 @@ class Options(UsageOptions):
         super().__init__()
         self.settings: dict[str, Any] = {}
         self["reactor"] = reactor
-        self["interface"] = ip_address("127.0.0.1")
+        self["interface"] = None
         self._ports: list[str] = []
         self._specs: list[str] = []
 
     def opt_port(self, text: str) -> None:
         """
-        Listen for SMTP on this port, a number from 0 to 65535, or on an endpoint such as
-        tcp6:2525. Repeatable. [default: 2525]
+        Listen for SMTP on this port, a number from 0 to 65535, or on an endpoint such as tcp6:2525,
+        unix:PATH:mode=660, systemd:domain=INET:index=0, or stdio: under inetd. Repeatable.
+        [default: 2525]
         """
         self._ports.append(text)
 
@@ -243,11 +253,16 @@ class Options(UsageOptions):
             self["reactor"] = reactor
         if self["no-smtputf8"]:
             self.settings["enable_SMTPUTF8"] = False
-        if self["lenient"]:
-            self.settings["lenient"] = True
+        for name in ("lenient", "verbose"):
+            if self[name]:
+                self.settings[name] = True
         self["handlers"] = [self._handler(spec) for spec in self._specs or ["debug"]]
         factory = self._factory()
-        self["listeners"] = [self._listener(port, factory) for port in self._ports or ["2525"]]
+        ports = self._ports or ["2525"]
+        if self["interface"] is not None and all(":" in port for port in ports):
+            raise UsageError("--interface goes with port numbers only")
+        self["listeners"] = [self._listener(port, factory) for port in ports]
+        self._claim_standard_io()
 
     def _handler(self, spec: str) -> object:
         try:
@@ -267,27 +282,72 @@ class Options(UsageOptions):
         if ":" in text:
             return Listener(self._endpoint(text), factory, text)
         port = _port(text)
-        six = isinstance(self["interface"], IPv6Address)
-        listen = TCP6ServerEndpoint if six else TCP4ServerEndpoint
-        endpoint = listen(self["reactor"], port, interface=str(self["interface"]))
+        interface = self["interface"] or "127.0.0.1"
+        listen = TCP6ServerEndpoint if isinstance(interface, IPv6Address) else TCP4ServerEndpoint
+        endpoint = listen(self["reactor"], port, interface=str(interface))
         return Listener(endpoint, factory, f"port {port}")
 
     def _endpoint(self, text: str) -> IStreamServerEndpoint:
         if begins_with_port := _ENDPOINT_WITH_PORT.match(text):
             _port(begins_with_port[1])
         try:
-            endpoint: IStreamServerEndpoint = serverFromString(self["reactor"], text)
+            endpoint = serverFromString(self["reactor"], text)
         except Exception as error:
             # Not only ValueError: a missing argument is the TypeError of an inner function, a
             # missing key file an OSError, and plugins raise what they like.
-            raise UsageError(f"--port cannot use the endpoint {text!r}: {error}") from None
-        return endpoint
+            missing = text.startswith("systemd:") and isinstance(error, LookupError)
+            reason = "systemd has opened no such socket" if missing else str(error)
+            raise UsageError(f"--port cannot use the endpoint {text!r}: {reason}") from None
+        return self._better(endpoint)
+
+    def _better(self, endpoint: Any) -> IStreamServerEndpoint:
+        """
+        Our own endpoint where Twisted's is not good enough: each of ours says why.
+        """
+        better: IStreamServerEndpoint = endpoint
+        if isinstance(endpoint, UNIXServerEndpoint):
+            better = UNIXEndpoint(endpoint._address, endpoint)
+        elif isinstance(endpoint, AdoptedStreamServerEndpoint):
+            better = InheritedEndpoint(self["reactor"], endpoint.fileno)
+        elif isinstance(endpoint, StandardIOEndpoint):
+            better = StdioEndpoint(self["reactor"])
+        return better
+
+    def _claim_standard_io(self) -> None:
+        endpoints = [listener.endpoint for listener in self["listeners"]]
+        for endpoint in endpoints:
+            if not isinstance(endpoint, StdioEndpoint):
+                continue
+            if len(endpoints) > 1:
+                raise UsageError("--port stdio: serves one client and ends, so it is the only port")
+            # Of all that may run us only twistd has this option.
+            if self.parent is not None and not self.parent.get("nodaemon", True):
+                raise UsageError("--port stdio: is not for a daemon: say twistd -n")
+            try:
+                endpoint.claim()
+            except OSError as error:
+                raise UsageError(f"--port stdio: {error.strerror}") from None
+
+
+def _heed_no_more_signals() -> None:
+    """
+    While the server stops, a second SIGTERM changes nothing, and a second SIGINT, which comes from
+    a person who is tired of waiting, ends the process at once.
+
+    To the reactor either would be an error with a traceback.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def makeService(options: Options) -> SMTPService:
     """
-    :param options: what `Options.parseOptions` has filled.
+    :param options: what `Options.parseOptions` has filled; ``service`` is the result.
     """
-    return SMTPService(
-        options["reactor"], options["listeners"], options["handlers"], options.program
+    reactor = options["reactor"]
+    reactor.addSystemEventTrigger("before", "shutdown", _heed_no_more_signals)
+    options["service"] = SMTPService(
+        reactor, options["listeners"], options["handlers"], options.program
     )
+    service: SMTPService = options["service"]
+    return service

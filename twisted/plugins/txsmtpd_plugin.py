@@ -1,5 +1,3 @@
 from twisted.application.service import ServiceMaker
 
-smtpd = ServiceMaker(
-    "txsmtpd", "txsmtpd.tap", "An SMTP and LMTP server that receives mail.", "smtpd"
-)
+smtpd = ServiceMaker("txsmtpd", "txsmtpd.tap", "An SMTP server that receives mail.", "smtpd")

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from .hooks import Hook, as_reply, is_later
-from .outcomes import Runner
-from .replies import LOCAL_ERROR, OK, Rejected, Reply
+from .outcomes import Runner, Verb
+from .replies import BAD_SEQUENCE, LOCAL_ERROR, OK, Rejected, Reply
 from .rules import Rules
 from .session import Envelope, Session
-from .states import END, START, State
+from .states import END, READY, START, State, refusal_of
 
 T = TypeVar("T")
 
@@ -45,8 +45,10 @@ class Context:
         self.echo = False
         #: Replies to junk since the last accepted message.
         self.errors = 0
-        #: Whether the client has gone, so that nobody is left to explain an error to.
-        self.gone = False
+        #: Why the client has gone, or "" while it is there.
+        self.gone = ""
+        #: What an unexpected error is answered with.
+        self.fallback = LOCAL_ERROR
         self._transactions = 1
         self.envelope = self._new_envelope()
 
@@ -78,6 +80,26 @@ class Context:
         """
         self.state = self.rules.table[self.state].get(symbol, self.state)
 
+    def refused(self, name: str, verb: Verb, reply: Reply) -> None:
+        """
+        Note that a command was answered with a negative reply.
+        """
+        if verb.leads:
+            self.echo = True
+        if reply is BAD_SEQUENCE:
+            # RFC 5321 section 4.1.4: everything stays as it was.
+            return
+        if verb.leads and self.state == READY:
+            # What a refused MAIL has noted may not stay.
+            self.envelope = self._new_envelope()
+        self.happened(refusal_of(name))
+
+    def started(self, answer: Any) -> Any:
+        """
+        What a hook returned, or its result if it was to come later and is there already.
+        """
+        return self.runner.start(answer) if is_later(answer) else answer
+
     def judge(self, verdict: Any, default: Reply) -> Reply:
         """
         The reply to send for a hook's verdict.
@@ -107,11 +129,9 @@ class Context:
         if hook is None:
             return conclude(default)
         try:
-            verdict = hook(self.server, self.session, self.envelope, *arguments)
+            verdict = self.started(hook(self.server, self.session, self.envelope, *arguments))
             if is_later(verdict):
-                verdict = self.runner.start(verdict)
-                if is_later(verdict):
-                    return self._conclude_later(verdict, default, conclude)
+                return self._conclude_later(verdict, default, conclude)
             reply = self.judge(verdict, default)
         except Rejected as refusal:
             reply = self.judge(refusal.reply, default)
@@ -147,20 +167,19 @@ class Context:
         self.runner.report(error)
         hook = self.hooks.exception
         if hook is None or self.gone:
-            return LOCAL_ERROR
+            return self.fallback
         try:
-            verdict = hook(self.server, self.session, self.envelope, error)
+            verdict = self.started(hook(self.server, self.session, self.envelope, error))
             if is_later(verdict):
-                verdict = self.runner.start(verdict)
-                verdict = await verdict if is_later(verdict) else verdict
-            reply = self.judge(verdict, LOCAL_ERROR)
+                verdict = await verdict
+            reply = self.judge(verdict, self.fallback)
             if reply.positive:
                 raise ValueError(f"handle_exception returned {reply.code}, which is no refusal")
         except Rejected as refusal:
-            return self.judge(refusal.reply, LOCAL_ERROR)
+            return self.judge(refusal.reply, self.fallback)
         except Exception as second:
             self.runner.report(second)
-            return LOCAL_ERROR
+            return self.fallback
         return reply
 
 

@@ -31,13 +31,16 @@ from .replies import (
 _NOT_ASCII = Reply(554, "5.6.1", ("The message is not ASCII",))
 
 
-async def begin(context: Context, *, newlines: str = "keep") -> Delivery:
+async def begin(context: Context, verb: str) -> Delivery:
     """
     Ask whether a message may come, and open every handler that wants it as it comes.
 
-    :param newlines: what becomes of bare CR and LF, as in `Settings.bare_newline`.
-    :raise Declined: if it may not.
+    :param verb: ``DATA`` or ``BDAT``, whose chunks keep their newlines as they are.
+    :raise Rejected: if an extension refuses.
+    :raise Declined: if a limit or a handler does.
     """
+    for check in context.rules.content_checks:
+        check(context.session, context.envelope, verb)
     if context.hooks.wants_whole and context.rules.budget.spent:
         raise Declined(NO_MEMORY)
     go_ahead = GO_AHEAD
@@ -45,6 +48,7 @@ async def begin(context: Context, *, newlines: str = "keep") -> Delivery:
         go_ahead = await context.verdict(context.hooks.DATA_start, GO_AHEAD)
         if not go_ahead.positive:
             raise Declined(go_ahead)
+    newlines = context.settings.bare_newline if verb == "DATA" else "keep"
     delivery = Delivery(context, go_ahead, newlines)
     await delivery.open()
     context.delivery = delivery
@@ -68,8 +72,10 @@ class Delivery:
         self.refusal: Reply | None = None
         self._newlines = newlines
         limit = context.settings.line_length_limit
-        self._lines = LineMeter(limit) if limit and context.envelope.body != "BINARYMIME" else None
+        self._lines = LineMeter(limit) if limit else None
         self._buffer = io.BytesIO() if context.hooks.wants_whole else None
+        # Octets of the budget: to ask the buffer would make it copy what it holds.
+        self._taken = 0
         # In step with the consumers; None where one has no receiver, or has it no more.
         self._receivers: list[Any] = []
 
@@ -87,7 +93,9 @@ class Delivery:
                     )
                     if is_later(receiver):
                         receiver = context.runner.start(receiver, self._abort_late)
-                        receiver = await receiver if is_later(receiver) else receiver
+                    if is_later(receiver):
+                        receiver = await receiver
+                    self._check(receiver)
                 except Rejected as refusal:
                     self.abort("refused by another handler")
                     raise Declined(context.judge(refusal.reply, GO_AHEAD)) from None
@@ -95,6 +103,16 @@ class Delivery:
                     self.abort("another handler failed")
                     raise Declined(await context.explain(error)) from None
             self._receivers.append(receiver)
+
+    def _check(self, receiver: Any) -> None:
+        """
+        :raise Declined: if what a hook returned for a receiver is a verdict.
+        :raise TypeError: if it is nothing at all.
+        """
+        if isinstance(receiver, (Reply, str, bytes)):
+            raise Declined(self._context.judge(receiver, GO_AHEAD))
+        if receiver is not None and not hasattr(receiver, "write"):
+            raise TypeError(f"open_content returned {type(receiver).__name__}, no receiver")
 
     def write(self, chunk: bytes) -> Coroutine[Any, Any, None] | None:
         """
@@ -119,6 +137,7 @@ class Delivery:
             if not self._context.rules.budget.take(len(chunk)):
                 self.refuse(NO_MEMORY)
                 return None
+            self._taken += len(chunk)
             self._buffer.write(chunk)
         return self._pass_on(chunk)
 
@@ -128,11 +147,9 @@ class Delivery:
             if receiver is None:
                 continue
             try:
-                answer = receiver.write(chunk)
+                answer = self._context.started(receiver.write(chunk))
                 if is_later(answer):
-                    answer = self._context.runner.start(answer)
-                    if is_later(answer):
-                        pending.append(answer)
+                    pending.append(answer)
             except Rejected as refusal:
                 self._give_up(self._context.judge(refusal.reply, DELIVERED), pending)
                 return None
@@ -174,6 +191,8 @@ class Delivery:
         """
         Let go of everything that was received, and of everyone who was to have it.
         """
+        # If the client has gone, what failed then failed because of that.
+        reason = self._context.gone or reason
         self._release()
         receivers, self._receivers = self._receivers, []
         for receiver in receivers:
@@ -181,7 +200,7 @@ class Delivery:
                 self._abort_one(receiver, reason)
 
     def _abort_late(self, receiver: Any) -> None:
-        self._abort_one(receiver, "the client was told that it took too long")
+        self._abort_one(receiver, self._context.gone or "it took too long")
 
     def _abort_one(self, receiver: Any, reason: str) -> None:
         runner = self._context.runner
@@ -194,7 +213,7 @@ class Delivery:
 
     def _release(self) -> None:
         if self._buffer is not None:
-            self._context.rules.budget.give_back(self._buffer.getbuffer().nbytes)
+            self._context.rules.budget.give_back(self._taken)
             self._buffer = None
 
     def finish(self) -> Step:
@@ -229,9 +248,7 @@ class Delivery:
                     return _NOT_ASCII
         verdict = DELIVERED
         for hook in self._hooks():
-            reply = context.ask(hook, DELIVERED, _itself)
-            if not isinstance(reply, Reply):
-                reply = await reply
+            reply = await context.verdict(hook, DELIVERED)
             if not reply.positive:
                 self.abort(str(reply))
                 return reply
@@ -257,10 +274,6 @@ class Delivery:
         if self._context.settings.enable_SMTPUTF8:
             return whole.decode("utf-8", "surrogateescape")
         return whole.decode("ascii")
-
-
-def _itself(reply: Reply) -> Reply:
-    return reply
 
 
 def _without_arguments(method: Callable[[], Any]) -> Hook:

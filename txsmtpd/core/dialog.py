@@ -1,22 +1,22 @@
 """
 The dialog: one command line makes one outcome, and so does one content.
 
-Nothing is read, written or timed here.  A line is judged in this order: is it a line, is it a
-verb, does a gate refuse it, does the table allow it, does the verb accept it.
+Nothing is read, written or timed here.  A line is judged in this order: is it a verb, is it a line,
+does a gate refuse it, does the table allow it, does the verb accept it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from . import replies
 from .context import Context
-from .hooks import is_later
+from .hooks import Hook, as_reply, is_later
 from .outcomes import CLOSE, Body, Outcome, Step, Verb
 from .replies import Declined, Rejected, Reply
-from .states import NO_RCPT, REFUSED, State, refusal_of
+from .states import NO_RCPT, REFUSED, State
 
 # Codes of our own refusals that say "this was no SMTP" rather than "not this one".
 _JUNK = frozenset((500, 501, 503, 504, 535, 553, 555))
@@ -34,19 +34,42 @@ class Dialog(Context):
     One connection: the dispatcher of its commands, and the one place that counts its errors.
     """
 
+    #: The DISCONNECT hooks of the handlers that know of the client.
+    _farewells: Sequence[Hook | None] = ()
+
     def greet(self) -> Step:
         """
         A client has connected (RFC 5321 section 3.1).
         """
         text = f"{self.settings.hostname} {self.settings.ident}"
-        return self.ask(self.hooks.CONNECT, Reply(220, None, (text,)), self._greeted)
+        # An error here is answered 421.
+        self.fallback = replies.UNAVAILABLE
+        hook = self._connect if self.hooks.greeters else None
+        return self.ask(hook, Reply(220, None, (text,)), self._greeted)
+
+    async def _connect(self, *arguments: Any) -> Reply | None:
+        """
+        Ask the chain, and note who must hear of the end: all who have heard of the beginning.
+        """
+        greeters = self.hooks.greeters
+        self._farewells = [leave for connect, leave in greeters if connect is None]
+        last = None
+        for connect, leave in greeters:
+            if connect is None:
+                continue
+            self._farewells.append(leave)
+            answer = self.started(connect(*arguments))
+            reply = as_reply(await answer if is_later(answer) else answer)
+            if reply is not None and not reply.positive:
+                return reply
+            last = reply or last
+        return last
 
     def _greeted(self, reply: Reply) -> Outcome:
         if reply.positive and reply.code != 220:
             self.runner.report(ValueError(f"handle_CONNECT returned {reply.code}, not 220"))
-            reply = replies.LOCAL_ERROR
-        if reply is replies.LOCAL_ERROR:
-            reply = replies.UNAVAILABLE
+            reply = self.fallback
+        self.fallback = replies.LOCAL_ERROR
         if not reply.positive:
             self.state = REFUSED
         return self._settled(Outcome((reply,), CLOSE if reply.code == 521 else None))
@@ -121,16 +144,13 @@ class Dialog(Context):
 
         :param error: what the refusal was raised as.
         """
+        reply = self.judge(reply, replies.OK)
         outcome = verb.refused(self, argument, reply)
         an_echo = reply.code == 503 and verb.follows and (self.echo or self.state == NO_RCPT)
         ours = error is None or (isinstance(error, Rejected) and not isinstance(error, Declined))
         if ours and reply.code in _JUNK and not an_echo:
             self.errors += 1
-        # RFC 5321 section 4.1.4: a command out of sequence leaves everything as it was.
-        if reply is not replies.BAD_SEQUENCE:
-            self.happened(refusal_of(name))
-        if verb.leads:
-            self.echo = True
+        self.refused(name, verb, reply)
         return self._settled(outcome)
 
     async def _turn_down_for(
@@ -143,11 +163,11 @@ class Dialog(Context):
         Move on to the state that follows a command, if its reply is positive.
         """
         if outcome.replies and not outcome.replies[-1].positive:
-            self.happened(refusal_of(name))
-            if verb.leads:
-                self.echo = True
+            self.refused(name, verb, outcome.replies[-1])
         else:
             self.state = target
+            if outcome.commit is not None:
+                outcome.commit()
         return self._settled(outcome)
 
     async def _advance_later(
@@ -189,17 +209,16 @@ class Dialog(Context):
             return Outcome((*said, replies.TOO_MANY_ERRORS), CLOSE)
         return outcome
 
-    def lost(self, reason: str) -> None:
+    def lost(self) -> None:
         """
-        The client has gone, or the connection is closed.
+        The client has gone, or the connection is closed: `gone` says why.
         """
-        self.gone = True
         if self.delivery is not None:
-            self.delivery.abort(reason)
+            self.delivery.abort(self.gone)
             self.delivery = None
-        for hook in self.hooks.DISCONNECT:
+        for hook in filter(None, self._farewells):
             try:
-                answer = hook(self.server, self.session, self.envelope, reason)
+                answer = hook(self.server, self.session, self.envelope, self.gone)
                 if is_later(answer):
                     self.runner.detach(answer)
             except Exception as error:

@@ -6,6 +6,7 @@ one chain.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -65,11 +66,17 @@ def _refuse_strays(thing: object, known: Any, name: str) -> None:
     A misspelt hook would silently never be called, so it is an error at once.
     """
     for method in dir(thing):
-        if method.startswith("handle_") and method not in known:
+        if method not in known and _looks_like_a_hook(method):
             complaint = f"{name} has {method}, which none of its interfaces names"
             if method in HOOKS:
                 raise TypeError(f"{complaint}: declare {HOOKS[method].__name__}")
             raise TypeError(f"{complaint}: the nearest hook is {_nearest(method)}")
+
+
+def _looks_like_a_hook(name: str) -> bool:
+    if name.startswith("_"):
+        return False
+    return name.startswith("handle_") or bool(difflib.get_close_matches(name, HOOKS, 1, 0.85))
 
 
 def _nearest(method: str) -> str:
@@ -147,11 +154,14 @@ def _chain(methods: Sequence[Hook]) -> Hook | None:
     return ask_each
 
 
+_SEPARATED = re.compile("^250(?:[ -]|$)")
+
+
 def ehlo_lines(answer: list[str]) -> Reply:
     """
     The EHLO reply from its lines, whatever stands between their code and their text.
     """
-    return Reply(250, None, tuple(line[4:] if line[:3] == "250" else line for line in answer))
+    return Reply(250, None, tuple(_SEPARATED.sub("", line, 1) for line in answer))
 
 
 def _ehlo_chain(methods: Sequence[Hook]) -> Hook | None:
@@ -166,7 +176,8 @@ def _ehlo_chain(methods: Sequence[Hook]) -> Hook | None:
     ) -> Reply | None:
         last = None
         for method in methods:
-            answer = await _settled(method(server, session, envelope, hostname, responses))
+            # A copy: who edits it and returns None has changed nothing.
+            answer = await _settled(method(server, session, envelope, hostname, [*responses]))
             if isinstance(answer, list):
                 responses, last = answer, ehlo_lines(answer)
                 continue
@@ -198,7 +209,6 @@ class Hooks:
     :raise TypeError: for a handler that declares no hook, or one wrongly.
     """
 
-    CONNECT: Hook | None
     HELO: Hook | None
     EHLO: Hook | None
     MAIL: Hook | None
@@ -211,8 +221,8 @@ class Hooks:
     HELP: Hook | None
     QUIT: Hook | None
     exception: Hook | None
-    #: All of them are told, so they make no chain.
-    DISCONNECT: tuple[Hook, ...]
+    #: The CONNECT and DISCONNECT hooks of each handler that has one of them.
+    greeters: tuple[tuple[Hook | None, Hook | None], ...]
     #: In the order of the handlers.
     consumers: tuple[Consumer, ...]
     #: Whether content must be put together in memory.
@@ -232,10 +242,14 @@ class Hooks:
             for own in found
             if "open_content" in own or "handle_DATA" in own
         )
-        single = attrs.fields_dict(Hooks).keys() - {"DISCONNECT", "consumers", "wants_whole"}
+        single = attrs.fields_dict(Hooks).keys() - {"consumers", "greeters", "wants_whole"}
         self.__attrs_init__(
             **{name: joined(name) for name in single},
-            DISCONNECT=methods("DISCONNECT"),
+            greeters=tuple(
+                (own.get("handle_CONNECT"), own.get("handle_DISCONNECT"))
+                for own in found
+                if "handle_CONNECT" in own or "handle_DISCONNECT" in own
+            ),
             consumers=consumers,
             wants_whole=any(consumer.handle_DATA is not None for consumer in consumers),
         )

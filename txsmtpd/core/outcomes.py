@@ -85,6 +85,9 @@ class Outcome:
 
     replies: tuple[Reply, ...] = ()
     then: Directive | None = None
+    #: Records what was accepted.  Called when this outcome is really what comes of the command: a
+    #: subclass may still refuse.
+    commit: Callable[[], None] | None = None
 
 
 #: A verb ends at once, or later.
@@ -114,6 +117,8 @@ class Verb:
     leads: bool = False
     #: Whether it lives off such a command: out of sequence behind a refused one it is no junk.
     follows: bool = False
+    #: Whether it does more than to reply.
+    acts: bool = True
     #: Octets in a line, CRLF included, and what a longer one is told.
     line_limit: int = 2048
     too_long: Reply = LINE_TOO_LONG

@@ -25,7 +25,7 @@ _REPLY = re.compile(rf"{_CODE}(?:[ -](?:{_STATUS}(?: |$))?(.*))?", re.DOTALL)
 _FULL_STATUS = re.compile(_STATUS)
 
 # C0, DEL, C1, and the two separators that some readers take for line ends.
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def _fold(text: str, room: int) -> Iterable[str]:
@@ -43,20 +43,25 @@ def _fold(text: str, room: int) -> Iterable[str]:
     yield piece
 
 
+def _as_lines(lines: str | Iterable[str]) -> tuple[str, ...]:
+    return (lines,) if isinstance(lines, str) else tuple(lines)
+
+
 @attrs.frozen
 class Reply:
     """
-    One reply: a code, an enhanced status code or None, and one or more lines of text.
+    One reply: a code, an enhanced status code or None, and text of one line or several.
 
     Controls in the text become spaces and a line too long for the wire becomes several, so that
     every instance can be sent as it stands.
 
-    :raise ValueError: for a code that is not 200 to 559, or a status of another class.
+    :raise ValueError: for a code whose digits are not 2-5, 0-5 and 0-9, or a status of another
+        class.
     """
 
     code: int
     status: str | None = None
-    lines: tuple[str, ...] = ("OK",)
+    lines: tuple[str, ...] = attrs.field(default=(), converter=_as_lines)
     #: The reply in octets, made once: most replies are constants.
     wire: bytes = attrs.field(init=False, repr=False, eq=False)
 
@@ -70,8 +75,8 @@ class Reply:
         prefix = f"{self.code} {self.status} " if self.status else f"{self.code} "
         room = LINE_LIMIT - len(prefix) - len("\r\n")
         lines: list[str] = []
-        for line in self.lines:
-            clean = _CONTROLS.sub(" ", line)
+        for line in self.lines or ("OK" if self.code < 400 else "Refused",):
+            clean = CONTROLS.sub(" ", line)
             # A character takes four octets at most, so a short line needs no counting.
             lines.extend([clean] if len(clean) * 4 <= room else _fold(clean, room))
         object.__setattr__(self, "lines", tuple(lines))
@@ -79,7 +84,7 @@ class Reply:
 
     def _encode(self) -> bytes:
         status = f"{self.status} " if self.status else ""
-        *most, last = self.lines or ("",)
+        *most, last = self.lines
         text = "".join(f"{self.code}-{status}{line}\r\n" for line in most)
         return f"{text}{self.code} {status}{last}\r\n".encode("utf-8", "replace")
 
@@ -123,7 +128,7 @@ class Reply:
         if match is None:
             raise ValueError("a reply begins with a code from 200 to 559")
         code, status, rest = match.groups()
-        return cls(int(code), status, ((rest or "OK"),))
+        return cls(int(code), status, rest or ())
 
     def __str__(self) -> str:
         return " ".join(filter(None, (str(self.code), self.status, " / ".join(self.lines))))
@@ -138,6 +143,9 @@ def _with_status(reply: Reply, good: str | None) -> Reply:
     return Reply(reply.code, f"{reply.code // 100}.{subject}.0", reply.lines)
 
 
+LOCAL_ERROR = Reply(451, "4.3.0", ("Local error, try again later",))
+
+
 class Rejected(Exception):
     """
     Raised by a hook to refuse, which is the same as returning the reply.
@@ -146,9 +154,14 @@ class Rejected(Exception):
     :raise ValueError: if the reply is not negative.
     """
 
-    def __init__(self, reply: Reply | str) -> None:
-        super().__init__(str(reply))
+    #: What is said; this, if a subclass does not call ours.
+    reply: Reply = LOCAL_ERROR
+
+    def __init__(self, reply: Reply | str | bytes) -> None:
+        if isinstance(reply, bytes):
+            reply = reply.decode("utf-8", "replace")
         self.reply = Reply.parse(reply) if isinstance(reply, str) else reply
+        super().__init__(str(self.reply))
         if self.reply.positive:
             raise ValueError(f"a refusal is 4xx or 5xx, not {self.reply.code}")
 
@@ -187,7 +200,6 @@ TOO_BIG = Reply(552, "5.3.4", ("Message exceeds the size limit",))
 BARE_NEWLINE = Reply(554, "5.6.0", ("Bare CR or LF in the message",))
 TEXT_LINE_TOO_LONG = Reply(500, "5.6.0", ("A line of the message is too long",))
 NO_MEMORY = Reply(452, "4.3.1", ("Too much mail at once, try again later",))
-LOCAL_ERROR = Reply(451, "4.3.0", ("Local error, try again later",))
 
 TOO_MANY_ERRORS = Reply(421, "4.7.0", ("Too many errors",))
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", ("Too many connections, try again later",))

@@ -38,7 +38,7 @@ def _parameters(claims: Iterable[tuple[IExtension, Mapping[str, Any]]]) -> dict[
     for extension, parsers in claims:
         for keyword, parse in parsers.items():
             if keyword in known:
-                raise ValueError(f"two extensions claim the parameter {keyword}")
+                raise ValueError(f"the parameter {keyword} is claimed twice")
             known[keyword] = Parameter(extension, parse)
     return known
 
@@ -63,7 +63,7 @@ class Rules:
     gates: tuple[Callable[[Session, str], Reply | None], ...]
     mail_checks: tuple[Check, ...]
     rcpt_checks: tuple[Check, ...]
-    content_checks: tuple[Callable[[Session, Envelope], None], ...]
+    content_checks: tuple[Callable[[Session, Envelope, str], None], ...]
     #: Shared by all connections.
     budget: Budget
 
@@ -75,6 +75,26 @@ class Rules:
         if self.hooks.EXPN is not None:
             offered.append("EXPN")
         return (self.settings.hostname, *filter(None, offered), "HELP")
+
+
+def _all_verbs(verbs: Mapping[str, Verb], extensions: Iterable[IExtension]) -> dict[str, Verb]:
+    found = dict(verbs)
+    for extension in extensions:
+        for name, verb in extension.verbs().items():
+            if name in found:
+                raise ValueError(f"the verb {name} is claimed twice")
+            if name != name.upper():
+                raise ValueError(f"the verb {name} is not in capitals, so no client could say it")
+            found[name] = verb
+    return found
+
+
+def _check_keywords(extensions: Iterable[IExtension]) -> None:
+    lines = (extension.keyword(Session()) for extension in extensions)
+    keywords = [line.split(" ")[0] for line in lines if line]
+    for keyword in keywords:
+        if keywords.count(keyword) > 1:
+            raise ValueError(f"the keyword {keyword} is claimed twice")
 
 
 def _none(builtin: Mapping[str, Verb]) -> Mapping[str, Verb]:
@@ -96,18 +116,12 @@ def make_rules(
     :raise ValueError: if two extensions claim the same keyword, verb, parameter or row.
     """
     extensions = tuple(extensions)
-    builtin = dict(verbs)
-    for extension in extensions:
-        for name, verb in extension.verbs().items():
-            if name in builtin:
-                raise ValueError(f"two extensions claim the verb {name}")
-            builtin[name] = verb
-    offered = [line.split(" ")[0] for e in extensions if (line := e.keyword(Session()))]
-    for keyword in offered:
-        if offered.count(keyword) > 1:
-            raise ValueError(f"two extensions claim the keyword {keyword}")
+    builtin = _all_verbs(verbs, extensions)
+    _check_keywords(extensions)
     own = replace(builtin)
     table = merge((TRANSITIONS, *(extension.rows() for extension in extensions)))
+    for name in builtin.keys() - set().union(*table.values()):
+        raise ValueError(f"the verb {name} is legal in no state")
     for state, row in table.items():
         if "NOOP" in row:
             row.update(dict.fromkeys(own.keys() - builtin.keys(), state))

@@ -57,7 +57,7 @@ class Settings:
     hostname: str = attrs.field(default="", validator=_host)
     #: What follows the name in the greeting.
     ident: str = attrs.field(default="ESMTP txsmtpd", validator=_one_line)
-    #: Octets in a message; 0 or None is no limit.
+    #: Octets in a message as it is kept: unstuffed, its newlines normalized; 0 or None is no limit.
     data_size_limit: int = attrs.field(default=2**25, converter=_none_is_zero, validator=_count)
     #: Whether to offer SMTPUTF8 (RFC 6531).
     enable_SMTPUTF8: bool = attrs.field(default=True, validator=_boolean)

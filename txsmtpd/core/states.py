@@ -73,6 +73,6 @@ def merge(tables: Iterable[Table]) -> dict[State, dict[Symbol, State]]:
             target = merged.setdefault(state, {})
             for symbol, follows in row.items():
                 if symbol in target:
-                    raise ValueError(f"two extensions claim {symbol} in the state {state!r}")
+                    raise ValueError(f"{symbol} in the state {state!r} is claimed twice")
                 target[symbol] = follows
     return merged

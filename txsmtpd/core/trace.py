@@ -13,16 +13,15 @@ import re
 from datetime import datetime
 from email.utils import format_datetime
 
+from .replies import CONTROLS
 from .session import Envelope, Session
 
-# C0, DEL, C1, and the two separators that some readers take for line ends.
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # What would end or begin something else where a host name is wanted; Postfix replaces these too.
 _SPECIALS = re.compile(r'[ <>()\\";@]')
 
 
 def _clean(text: str) -> str:
-    return _CONTROLS.sub(" ", text)
+    return CONTROLS.sub(" ", text)
 
 
 def _host(name: str) -> str:
@@ -33,15 +32,14 @@ def _encode(header: str) -> bytes:
     return f"{header}\r\n".encode("utf-8", "replace")
 
 
-def protocol_name(session: Session, smtp_utf8: bool, *, lmtp: bool = False) -> str:
+def protocol_name(session: Session, smtp_utf8: bool) -> str:
     """
     The name of the protocol that a message came by (RFC 3848, RFC 6531 section 4.3).
     """
-    if not session.extended_smtp and not lmtp:
+    if not session.extended_smtp:
         return "SMTP"
-    base = "LMTP" if lmtp else "SMTP" if smtp_utf8 else "ESMTP"
-    suffix = "S" * (session.ssl is not None) + "A" * bool(session.authenticated)
-    return f"UTF8{base}{suffix}" if smtp_utf8 else base + suffix
+    base = "UTF8SMTP" if smtp_utf8 else "ESMTP"
+    return base + "S" * (session.ssl is not None) + "A" * bool(session.authenticated)
 
 
 def address_literal(peer: object) -> str | None:

@@ -16,6 +16,7 @@ from .content import DotReader
 from .context import Context
 from .delivery import begin
 from .eager import eagerly
+from .hooks import Hook
 from .outcomes import CLOSE, Body, Outcome, Step, Verb
 from .replies import Rejected, Reply
 from .rules import Check, Parameter
@@ -76,15 +77,13 @@ def _greeter(context: Context, hostname: str, *, extended: bool) -> Callable[[Re
     session = context.session
     before = session.host_name
 
-    def conclude(reply: Reply) -> Outcome:
-        if reply.positive:
-            if session.host_name is before:
-                session.host_name = hostname
-            session.extended_smtp = extended
-            context.reset()
-        return _only(reply)
+    def greeted() -> None:
+        if session.host_name is before:
+            session.host_name = hostname
+        session.extended_smtp = extended
+        context.reset("greeted again")
 
-    return conclude
+    return lambda reply: Outcome((reply,), commit=greeted)
 
 
 # The transaction: MAIL, RCPT, DATA.
@@ -95,19 +94,20 @@ def mail(context: Context, argument: str) -> Step:
     MAIL (RFC 5321 section 4.1.1.2).
     """
     text = _after_keyword(argument, "FROM:", _BAD_MAIL)
-    address, rest = _path(context, text, _asks_for_utf8(text), replies.BAD_SENDER)
-    options = _options(context, rest, context.rules.mail_parameters)
-    try:
-        _run(context.rules.mail_checks, context, options)
-        if not (context.envelope.smtp_utf8 or text.isascii()):
-            # It was asked for, but is not offered.
-            raise Rejected(replies.NEEDS_SMTPUTF8)
-    except Exception:
-        # Nothing that was noted may stay.
-        context.reset()
-        raise
-    conclude = partial(_opened, context, context.envelope, address, options)
+    utf8 = _asks_for_utf8(text)
+    address, rest = _path(context, text, utf8, replies.BAD_SENDER)
+    options = _options(context, rest, utf8, context.rules.mail_parameters)
+    _run(context.rules.mail_checks, context, options)
+    if not (context.envelope.smtp_utf8 or text.isascii()):
+        # It was asked for, but is not offered.
+        raise Rejected(replies.NEEDS_SMTPUTF8)
+    opened = partial(_opened, context, address, options)
+    conclude = partial(_recorded, opened)
     return context.ask(context.hooks.MAIL, replies.SENDER_OK, conclude, address, options)
+
+
+def _recorded(commit: Callable[[], None], reply: Reply) -> Outcome:
+    return Outcome((reply,), None, commit)
 
 
 def _asks_for_utf8(text: str) -> bool:
@@ -122,19 +122,14 @@ def _asks_for_utf8(text: str) -> bool:
         return False
 
 
-def _opened(
-    context: Context, envelope: Envelope, address: str, options: Parameters, reply: Reply
-) -> Outcome:
-    if not reply.positive:
-        context.reset()
-        return _only(reply)
+def _opened(context: Context, address: str, options: Parameters) -> None:
+    envelope = context.envelope
     context.echo = False
     if envelope.mail_from is None:
         envelope.mail_from = address
     if not envelope.mail_options:
         envelope.mail_options = list(options)
     envelope.protocol = trace.protocol_name(context.session, envelope.smtp_utf8)
-    return _only(reply)
 
 
 def rcpt(context: Context, argument: str) -> Step:
@@ -146,31 +141,25 @@ def rcpt(context: Context, argument: str) -> Step:
     address, rest = _path(context, text, envelope.smtp_utf8, replies.BAD_RECIPIENT)
     if not address:
         raise Rejected(replies.BAD_RECIPIENT)
-    options = _options(context, rest, context.rules.rcpt_parameters)
+    options = _options(context, rest, envelope.smtp_utf8, context.rules.rcpt_parameters)
     if 0 < context.settings.max_recipients <= len(envelope.recipients):
         raise Rejected(replies.TOO_MANY_RECIPIENTS)
     _run(context.rules.rcpt_checks, context, options)
-    tos = envelope.rcpt_tos
     # What the list looks like before the hook tells whether the hook has changed it.
-    before = (tos, len(tos), tos[-1] if tos else None)
-    conclude = partial(_addressed, envelope, address, options, before)
+    before = None if context.hooks.RCPT is None else list(envelope.rcpt_tos)
+
+    def conclude(reply: Reply) -> Outcome:
+        recipient = Recipient(address, options, reply)
+        return Outcome((reply,), None, partial(_addressed, envelope, recipient, before))
+
     return context.ask(context.hooks.RCPT, replies.RECIPIENT_OK, conclude, address, options)
 
 
-def _addressed(
-    envelope: Envelope,
-    address: str,
-    options: Parameters,
-    before: tuple[list[str], int, str | None],
-    reply: Reply,
-) -> Outcome:
-    if reply.positive:
-        envelope.recipients.append(Recipient(address, options, reply))
-        tos = envelope.rcpt_tos
-        if tos is before[0] and len(tos) == before[1] and (tos[-1] if tos else None) is before[2]:
-            tos.append(address)
-            envelope.rcpt_options.extend(options)
-    return _only(reply)
+def _addressed(envelope: Envelope, recipient: Recipient, before: list[str] | None) -> None:
+    envelope.recipients.append(recipient)
+    if before is None or envelope.rcpt_tos == before:
+        envelope.rcpt_tos.append(recipient.address)
+        envelope.rcpt_options.extend(recipient.options)
 
 
 def _after_keyword(argument: str, keyword: str, otherwise: Reply) -> str:
@@ -195,14 +184,14 @@ def _path(context: Context, text: str, utf8: bool, otherwise: Reply) -> tuple[st
         raise Rejected(otherwise) from None
 
 
-def _options(context: Context, text: str, known: Mapping[str, Parameter]) -> Parameters:
+def _options(context: Context, text: str, utf8: bool, known: Mapping[str, Parameter]) -> Parameters:
     """
     Read the parameters of a MAIL or RCPT command (RFC 5321 section 4.1.2).
     """
     if not text:
         return Parameters()
     try:
-        words = grammar.words(text, utf8=not text.isascii())
+        words = grammar.words(text, utf8=utf8)
     except grammar.GrammarError:
         raise Rejected(replies.BAD_PARAMETER) from None
     if not context.session.extended_smtp:
@@ -244,13 +233,11 @@ def data(context: Context, argument: str) -> Step:
     DATA (RFC 5321 section 4.1.1.4).
     """
     _nothing(argument)
-    for check in context.rules.content_checks:
-        check(context.session, context.envelope)
     return eagerly(_receive(context))
 
 
 async def _receive(context: Context) -> Outcome:
-    delivery = await begin(context, newlines=context.settings.bare_newline)
+    delivery = await begin(context, "DATA")
     return Outcome((delivery.go_ahead,), Body(DotReader(), delivery))
 
 
@@ -271,11 +258,20 @@ def rset(context: Context, argument: str) -> Step:
     RSET (RFC 5321 section 4.1.1.5).
     """
     _nothing(argument)
-    answer = context.ask(context.hooks.RSET, replies.OK, _only)
-    # Now, because it happens even if the hook says no.
+    envelope, hook = context.envelope, context.hooks.RSET
+    # First, because it happens even if the hook says no.
     context.happened("RSET")
     context.reset("RSET")
-    return answer
+    if hook is None:
+        return _only(replies.OK)
+    return context.ask(_about(envelope, hook), replies.OK, _only)
+
+
+def _about(envelope: Envelope, hook: Hook) -> Hook:
+    """
+    A hook that is asked about an envelope which is not the current one.
+    """
+    return lambda server, session, current: hook(server, session, envelope)
 
 
 def noop(context: Context, argument: str) -> Step:
@@ -336,9 +332,9 @@ VERBS: Mapping[str, Verb] = {
     "RCPT": Verb(rcpt, _RCPT_SYNTAX, follows=True),
     "DATA": Verb(data, "DATA", refused=no_recipients, follows=True),
     "RSET": Verb(rset, "RSET"),
-    "NOOP": Verb(noop, "NOOP [text]"),
+    "NOOP": Verb(noop, "NOOP [text]", acts=False),
     "QUIT": Verb(quit, "QUIT"),
-    "VRFY": Verb(vrfy, "VRFY address"),
-    "EXPN": Verb(expn, "EXPN list"),
-    "HELP": Verb(help, "HELP [command]"),
+    "VRFY": Verb(vrfy, "VRFY address", acts=False),
+    "EXPN": Verb(expn, "EXPN list", acts=False),
+    "HELP": Verb(help, "HELP [command]", acts=False),
 }

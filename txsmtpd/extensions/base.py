@@ -67,7 +67,7 @@ class Extension:
         pass
 
     @_does_nothing
-    def check_content(self, session: Session, envelope: Envelope) -> None:
+    def check_content(self, session: Session, envelope: Envelope, verb: str) -> None:
         pass
 
 

@@ -63,7 +63,7 @@ def bdat(context: Context, argument: str) -> Step:
 
 
 async def _begin(context: Context, octets: int, last: bool) -> Outcome:
-    return _receive(context, await delivery.begin(context), octets, last)
+    return _receive(context, await delivery.begin(context, "BDAT"), octets, last)
 
 
 def _receive(context: Context, message: Delivery, octets: int, last: bool) -> Outcome:
@@ -101,8 +101,7 @@ class _Chunk:
         refusal = self.message.refusal
         if refusal is None:
             return Outcome((Reply(250, "2.0.0", (f"{self.octets} octets received",)),))
-        self.context.happened(refusal_of("BDAT"))
-        self.context.echo = True
+        self.context.refused("BDAT", _BDAT, refusal)
         return Outcome((refusal,))
 
 
@@ -135,6 +134,9 @@ def _refused(context: Context, argument: str, reply: Reply) -> Outcome:
     return _body(octets, _Swallow(context, reply, last), last=False)
 
 
+_BDAT = Verb(bdat, "BDAT size [LAST]", refused=_refused, extended=True, leads=True, follows=True)
+
+
 class Chunking(Extension):
     """
     Adds BDAT.
@@ -144,10 +146,7 @@ class Chunking(Extension):
         return "CHUNKING"
 
     def verbs(self) -> Mapping[str, Verb]:
-        syntax = "BDAT size [LAST]"
-        return {
-            "BDAT": Verb(bdat, syntax, refused=_refused, extended=True, leads=True, follows=True)
-        }
+        return {"BDAT": _BDAT}
 
     def rows(self) -> Table:
         failed = refusal_of("BDAT")

@@ -5,17 +5,20 @@ A client that is connected to a server in memory.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from ..factory import SMTPFactory
-from .spelling import shown
+from .handler import introduce
+from .recording import Recording
 
 PEER = IPv4Address("TCP", "192.0.2.1", 54321)
 HOST = IPv4Address("TCP", "192.0.2.25", 25)
@@ -102,6 +105,8 @@ class _Transport(FileDescriptor):
         if self.disconnecting or self.aborted:
             self.client.log.append(("S", "[close]"))
         self.client.protocol.connectionLost(reason)
+        if self.client._speaker is not None:
+            self.client._speaker.connectionLost(Failure(ConnectionDone()))
 
     def abortConnection(self) -> None:
         if self._alive:
@@ -127,7 +132,7 @@ class _Transport(FileDescriptor):
         return self.host
 
 
-class Client:
+class Client(Recording):
     """
     A client that has connected to a server in memory.
 
@@ -148,17 +153,18 @@ class Client:
     ) -> None:
         if not isinstance(factory.reactor, Clock):
             raise TypeError("the factory wants a twisted.internet.task.Clock for its reactor")
+        super().__init__()
         self.clock: Clock = factory.reactor
         self.reading = reading
         #: All that was received.
         self.received = b""
         #: What the server has written, call by call.
         self.writes: list[bytes] = []
-        #: What each side ("C" or "S") has said, in order; text is something that happened.
-        self.log: list[tuple[str, bytes | str]] = []
         self._taken = 0
         self._pumping = False
-        self.protocol: Any = factory.buildProtocol(peer)
+        self._speaker: IProtocol | None = None
+        self.protocol = factory.buildProtocol(peer)
+        introduce(self, factory)
         self.transport = _Transport(self, peer, host)
         self.protocol.makeConnection(self.transport)
         self.pump()
@@ -188,6 +194,17 @@ class Client:
         """
         start, self._taken = self._taken, len(self.received)
         return self.received[start:]
+
+    def attach(self, speaker: IProtocol) -> None:
+        """
+        Let a client protocol speak, such as that which an application has made: from now on it
+        says what the client says, and is given what the client receives, the greeting included.
+        """
+        self._speaker = speaker
+        speaker.makeConnection(_Speaking(self))
+        heard = self.take()
+        if heard:
+            speaker.dataReceived(heard)
 
     def half_close(self) -> None:
         """
@@ -234,32 +251,45 @@ class Client:
 
     def _tick(self) -> bool:
         now = self.clock.seconds()
-        due = any(call.getTime() <= now for call in self.clock.getDelayedCalls())
-        if due:
-            self.clock.advance(0)
-        return due
+        for call in self.clock.getDelayedCalls():
+            if call.getTime() <= now:
+                self.clock.advance(0)
+                return True
+        return False
 
     def _hear(self, data: bytes) -> None:
         if data:
             self.received += data
             self.log.append(("S", data))
+            if self._speaker is not None:
+                self._speaker.dataReceived(self.take())
 
-    @property
-    def transcript(self) -> str:
-        """
-        The dialog as it went, in the form that :class:`Transcript` reads.
-        """
-        lines: list[str] = []
-        side, spoken = "", b""
-        for who, what in (*self.log, ("", "")):
-            if who != side or isinstance(what, str):
-                lines.extend(shown(side, spoken))
-                side, spoken = who, b""
-            if isinstance(what, bytes):
-                spoken += what
-            elif what:
-                lines.append(f"{who}: {what}")
-        return "\n".join(lines)
+
+class _Speaking(StringTransport):
+    """
+    The transport of a client protocol: what it writes the client sends.
+    """
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client.transport.getPeer(), client.transport.getHost())
+        self.client = client
+
+    def write(self, data: bytes) -> None:
+        self.client.send(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self.client.send(b"".join(data))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        super().registerProducer(producer, streaming)
+        while self.producer is not None and not self.streaming:
+            self.producer.resumeProducing()
+
+    def loseConnection(self) -> None:
+        self.client.disconnect(ConnectionDone())
+
+    def abortConnection(self) -> None:
+        self.client.disconnect()
 
 
 def connect(factory: SMTPFactory, **options: Any) -> Client:

@@ -6,39 +6,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer
 
 from ..core.hooks import HOOKS, as_reply, is_later
 from ..core.replies import Rejected
 from ..core.session import Envelope, Session
 from ..interfaces import IContentReceiver
+from .message import Message
+from .recording import Recording
+from .spelling import listed
+
+if TYPE_CHECKING:
+    from ..factory import SMTPFactory
 
 #: How a hook answers: with a plain value, from a coroutine that does not wait, or with a Deferred
 #: that fires when the clock is next looked at.
 When: TypeAlias = Literal["now", "coroutine", "later"]
 #: How content is wanted: by ``handle_DATA``, or by ``open_content``.
 Content: TypeAlias = Literal["whole", "stream"]
+#: What is waited for: so many messages, or one of which this is true.
+Wanted: TypeAlias = int | Callable[[Message], bool]
 
 _METHODS = {method.removeprefix("handle_"): method for method in HOOKS}
 #: What the hooks are called here: ``RCPT`` for ``handle_RCPT``, and so on.
 NAMES = frozenset(_METHODS)
-
-
-@attrs.frozen
-class Message:
-    """
-    A message that was delivered.
-    """
-
-    mail_from: str
-    rcpt_tos: tuple[str, ...]
-    content: bytes
-    envelope: Envelope = attrs.field(eq=False, repr=False)
 
 
 @attrs.frozen
@@ -80,11 +78,12 @@ class RecordingHandler:
     ) -> None:
         self.calls: list[Call] = []
         self.messages: list[Message] = []
+        #: The connections to servers of this handler, if they are those of this package.
+        self.recordings: list[Recording] = []
         self.when = when
-        self._verdicts = {
-            name: list(verdict) if isinstance(verdict, list) else verdict
-            for name, verdict in (verdicts or {}).items()
-        }
+        self._given = dict(verdicts or {})
+        self._waits: list[_Wait] = []
+        self.reset()
         wanted = set(NAMES if hooks is None else hooks)
         unknown = (wanted | (self._verdicts.keys() - {"write", "abort"})) - NAMES
         if unknown:
@@ -97,6 +96,60 @@ class RecordingHandler:
                 conclude = {"open_content": self._open, "DATA": self._deliver_whole}.get(name)
                 setattr(self, _METHODS[name], partial(self._ask, name, conclude or _as_it_is))
         directlyProvides(self, *(HOOKS[_METHODS[name]] for name in wanted))
+
+    def reset(self) -> None:
+        """
+        Forget what there was, and give the verdicts from the first one on again.
+        """
+        self.calls.clear()
+        self.messages.clear()
+        self.recordings.clear()
+        self._verdicts = {
+            name: list(verdict) if isinstance(verdict, list) else verdict
+            for name, verdict in self._given.items()
+        }
+
+    def wait_for(
+        self, wanted: Wanted = 1, timeout: float = 5, reactor: IReactorTime | None = None
+    ) -> Deferred[Message]:
+        """
+        Wait for a message, unless it is there already.
+
+        :param wanted: how many messages are to be there, of which the last is returned; or a
+            function that says of a message whether it is the one.
+        :param timeout: in seconds.
+        :param reactor: where time comes from: ``client.clock`` for a server in memory; None is the
+            reactor that is installed.
+        :return: fires when the hook has answered; fails with an AssertionError that tells
+            `account`, or with what the function raises.
+        """
+        if reactor is None:
+            from twisted.internet import reactor as installed
+
+            reactor = cast(IReactorTime, installed)
+        try:
+            message = self._first(wanted)
+        except Exception:
+            return fail()
+        if message is not None:
+            return succeed(message)
+        wait = _Wait(self, wanted, timeout, reactor)
+        self._waits.append(wait)
+        return wait.fired
+
+    def _first(self, wanted: Wanted) -> Message | None:
+        if isinstance(wanted, int):
+            return self.messages[wanted - 1] if wanted <= len(self.messages) else None
+        return next(filter(wanted, self.messages), None)
+
+    @property
+    def account(self) -> str:
+        """
+        The messages that were delivered and the dialogs as they went, for the text of a failure.
+        """
+        messages = listed((message.addresses, message.content) for message in self.messages)
+        dialogs = [recording.transcript for recording in self.recordings]
+        return "\n\n".join(filter(None, [messages, *dialogs]))
 
     def _ask(self, name: str, conclude: Callable[..., Any], *context: Any) -> Any:
         """
@@ -116,18 +169,88 @@ class RecordingHandler:
         return _settle(verdict, conclude, context)
 
     def _deliver_whole(self, verdict: Any, *context: Any) -> Any:
-        return self._deliver(verdict, context[2], context[2].original_content)
+        return self._deliver(verdict, context, context[2].original_content)
 
-    def _deliver(self, verdict: Any, envelope: Envelope, content: bytes) -> Any:
+    def _deliver(self, verdict: Any, context: tuple[Any, ...], content: bytes) -> Any:
         reply = as_reply(verdict)
         if reply is None or 200 <= reply.code < 300:
-            message = Message(envelope.mail_from or "", tuple(envelope.rcpt_tos), content, envelope)
-            self.messages.append(message)
+            server, _, envelope = context
+            self.messages.append(
+                Message(
+                    envelope.mail_from or "",
+                    tuple(envelope.rcpt_tos),
+                    content,
+                    envelope,
+                    next((each for each in self.recordings if each.protocol is server), None),
+                )
+            )
+            for wait in tuple(self._waits):
+                wait.look()
         return verdict
 
     def _open(self, verdict: Any, *context: Any) -> _Receiver:
         _refuse(verdict)
         return _Receiver(self, context)
+
+
+def introduce(recording: Recording, factory: SMTPFactory) -> None:
+    """
+    Tell the recording handlers of a server about a connection to it.
+    """
+    for handler in factory._handlers:
+        if isinstance(handler, RecordingHandler):
+            handler.recordings.append(recording)
+
+
+class _Wait:
+    """
+    Somebody waits for a message.
+    """
+
+    def __init__(
+        self, handler: RecordingHandler, wanted: Wanted, timeout: float, reactor: IReactorTime
+    ) -> None:
+        self.handler = handler
+        self.wanted = wanted
+        self.timeout = timeout
+        self.reactor = reactor
+        self.fired: Deferred[Message] = Deferred(lambda _: self._end())
+        self._call = reactor.callLater(timeout, self._expired)
+
+    def look(self) -> None:
+        """
+        See whether the message has come.  If so, the one who waits learns of it a moment later,
+        when the server has had time to answer its client.
+        """
+        try:
+            message = self.handler._first(self.wanted)
+        except Exception:
+            self._end()
+            self._call = self.reactor.callLater(0, self.fired.errback, Failure())
+            return
+        if message is not None:
+            self._end()
+            self._call = self.reactor.callLater(0, self.fired.callback, message)
+
+    def _end(self) -> None:
+        self._call.cancel()
+        if self in self.handler._waits:
+            self.handler._waits.remove(self)
+
+    def _expired(self) -> None:
+        self.handler._waits.remove(self)
+        if isinstance(self.wanted, int):
+            what = f"message {self.wanted} has not come"
+        else:
+            name = getattr(self.wanted, "__qualname__", repr(self.wanted))
+            what = f"no message has come that fits {name}"
+        account = self.handler.account or "nobody has connected"
+        self.fired.errback(
+            AssertionError(
+                f"{what} within {self.timeout:g} seconds, only {len(self.handler.messages)}:"
+                f"\n\n{account}"
+            )
+        )
 
 
 def _as_it_is(verdict: Any, *context: Any) -> Any:
@@ -175,7 +298,7 @@ class _Receiver:
         return self.handler._ask("DATA", self._finished, *self.context)
 
     def _finished(self, verdict: Any, *context: Any) -> Any:
-        return self.handler._deliver(verdict, context[2], self.content)
+        return self.handler._deliver(verdict, context, self.content)
 
     def abort(self, reason: str) -> Any:
         return self.handler._ask("abort", _as_it_is, *self.context, reason)

@@ -5,7 +5,7 @@ How octets are written in a transcript, and read again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 def shown(side: str, data: bytes) -> Iterator[str]:
@@ -22,6 +22,24 @@ def shown(side: str, data: bytes) -> Iterator[str]:
             spelled = f"{spelled[:100]} [... {len(text)} octets ...] {spelled[-100:]}"
         mark = ">" if not whole else ":" if side != "|" else ""
         yield f"{side}{mark} {spelled}"
+
+
+def spell_addresses(mail_from: str, rcpt_tos: Iterable[str]) -> str:
+    """
+    Who sends to whom, as a transcript spells it.
+    """
+    return f"<{mail_from}> -> " + " ".join(f"<{address}>" for address in rcpt_tos)
+
+
+def listed(messages: Iterable[tuple[str, bytes]]) -> str:
+    """
+    Messages as a transcript spells them.
+
+    :param messages: the addresses, spelled already, and the content of each.
+    """
+    return "\n".join(
+        line for spelled, said in messages for line in (f"M: {spelled}", *shown("|", said))
+    )
 
 
 _OCTETS = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
