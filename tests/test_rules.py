@@ -57,7 +57,7 @@ class Frob(Extension):
     def check_rcpt(self, session: Session, envelope: Envelope, options: Parameters) -> None:
         pass
 
-    def check_content(self, session: Session, envelope: Envelope) -> None:
+    def check_content(self, session: Session, envelope: Envelope, verb: str) -> None:
         pass
 
 

@@ -82,7 +82,8 @@ class NeverTests(StubbornTestCase):
                         client.disconnect()
                 drained = factory.drain()
                 clients[0].wait(GRACE)
-                clients[0].pump(), clients[1].pump()
+                for client in clients:
+                    client.pump()
                 self.successResultOf(drained)
 
     def test_closes_first(self) -> None:

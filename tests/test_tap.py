@@ -18,10 +18,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd import __version__, tap
 from txsmtpd.core.settings import Settings
+from txsmtpd.endpoints import InheritedEndpoint, StdioEndpoint, UNIXEndpoint
 from txsmtpd.handlers.debug import Debug
 from txsmtpd.handlers.registry import BUILTIN
 from txsmtpd.handlers.sink import Sink
-from txsmtpd.service import InheritedEndpoint, SMTPService, StdioEndpoint, UNIXEndpoint
+from txsmtpd.service import SMTPService
 
 
 def parsed(*arguments: str) -> tap.Options:
@@ -296,6 +297,8 @@ class SettingTests(TapTestCase):
 
     def test_flags(self) -> None:
         self.assertTrue(self.settings("--lenient").lenient)
+        self.assertTrue(self.settings("-v").verbose)
+        self.assertFalse(self.settings().verbose)
         self.assertFalse(self.settings("--no-smtputf8").enable_SMTPUTF8)
 
     def test_no_seconds(self) -> None:

@@ -18,11 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from inspect import iscoroutine
-from typing import Any, Protocol
+from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -33,10 +32,10 @@ from .core.dialog import Dialog
 from .core.eager import eagerly
 from .core.outcomes import CLOSE, Body, Outcome, Sink, Step
 from .core.replies import Reply
-from .core.rules import Rules
 from .core.session import Envelope, Session
 from .core.settings import Settings
 from .deadline import Deadline
+from .home import Home, plain_address
 from .logs import SessionLog
 from .overrides import VerbMethods
 from .steps import Pending, Steps
@@ -45,49 +44,6 @@ from .steps import Pending, Steps
 BATCH = 256
 #: Seconds that a closed connection may take to send what was written.
 LINGER = 30
-
-
-class Home(Protocol):
-    """
-    What a connection needs from its factory.
-    """
-
-    rules: Rules
-    settings: Settings
-    reactor: IReactorTime
-
-    def admit(self, protocol: SMTP) -> Reply | None:
-        """
-        Count a connection in, or say why not.
-        """
-
-    def release(self, protocol: SMTP) -> None:
-        """
-        Count a connection out that was admitted.
-        """
-
-    def outlive(self, work: Deferred[Any]) -> None:
-        """
-        Do not stop before `work` has ended, though its client has gone.
-        """
-
-    def next_session_id(self) -> str:
-        """
-        A name that no other connection of this server has.
-        """
-
-
-def _plain(address: Any) -> Any:
-    """
-    An address as sockets have it.
-    """
-    if isinstance(address, IPv6Address):
-        return (address.host, address.port, address.flowInfo, address.scopeID)
-    if isinstance(address, IPv4Address):
-        return (address.host, address.port)
-    if isinstance(address, UNIXAddress):
-        return address.name
-    return None
 
 
 @implementer(IHalfCloseableProtocol)
@@ -148,8 +104,8 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         self._session_end = Deadline(self.factory.reactor, self._session_expired)
         super().connectionMade()
         session = Session(
-            peer=_plain(self.transport.getPeer()),
-            local=_plain(self.transport.getHost()),
+            peer=plain_address(self.transport.getPeer()),
+            local=plain_address(self.transport.getHost()),
             reactor=self.factory.reactor,
         )
         self._log = SessionLog(session, self.settings.verbose)

@@ -30,9 +30,10 @@ from twisted.python.usage import UsageError
 
 from . import __version__
 from .core.settings import BARE_NEWLINE, UNKNOWN_PARAMETERS, Settings
+from .endpoints import InheritedEndpoint, StdioEndpoint, UNIXEndpoint
 from .factory import SMTPFactory
 from .handlers.registry import BUILTIN, make_handler
-from .service import InheritedEndpoint, Listener, SMTPService, StdioEndpoint, UNIXEndpoint
+from .service import Listener, SMTPService
 
 # Python's int() also takes "+25", "2_5" and the digits of other scripts: none of them is a number
 # that someone meant to type here.
