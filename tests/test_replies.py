@@ -220,6 +220,7 @@ class RejectedTests(SynchronousTestCase):
 
     def test_text(self) -> None:
         self.assertEqual(Reply(450, None, ("Later",)), Rejected("450 Later").reply)
+        self.assertEqual(Reply(450, None, ("Later",)), Rejected(b"450 Later").reply)
 
     def test_positive(self) -> None:
         for reply in ("250 OK", "354 Go", Reply(250)):

@@ -111,6 +111,22 @@ class MakeRulesTests(SynchronousTestCase):
         with self.assertRaisesRegex(ValueError, f"{what}.* is claimed twice"):
             rules(extensions=extensions)
 
+    def test_verb_that_no_client_could_say(self) -> None:
+        class Small(Extension):
+            def verbs(self) -> Mapping[str, Verb]:
+                return {"frob": Verb(frob, "frob")}
+
+        with self.assertRaisesRegex(ValueError, "frob is not in capitals"):
+            rules(extensions=[Small])
+
+    def test_verb_without_a_row(self) -> None:
+        class Rowless(Extension):
+            def verbs(self) -> Mapping[str, Verb]:
+                return {"FROB": Verb(frob, "FROB")}
+
+        with self.assertRaisesRegex(ValueError, "FROB is legal in no state"):
+            rules(extensions=[Rowless])
+
     def test_verb_claimed_twice(self) -> None:
         class Other(Extension):
             def verbs(self) -> Mapping[str, Verb]:

@@ -115,7 +115,15 @@ class CancelTests(StubbornTestCase):
         return Deferred(canceller)
 
     def test_hook(self) -> None:
-        client = self.connect({"NOOP": self._deferred}, hook_timeout=10)
+        given_out = self._deferred
+
+        @hooks
+        class Raw:
+            def handle_NOOP(self, server: Any, session: Session, envelope: Any, arg: str) -> Any:
+                return given_out()
+
+        client = connect(make_factory(Raw(), hook_timeout=10))
+        client.take()
         client.send(b"NOOP\r\nVRFY x\r\n")
         client.wait(10)
         self.assertEqual(_codes(client), ["451", "252"])
