@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import socket
 import sys
 from typing import Any
@@ -19,8 +20,9 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from txsmtpd.core.settings import Settings
 from txsmtpd.handlers.base import HandlerError
-from txsmtpd.service import CannotStart, Listener, SMTPService
+from txsmtpd.service import SPARE_FILES, CannotStart, Listener, SMTPService
 
 
 class FakeReactor:
@@ -41,6 +43,7 @@ class FakeFactory(ServerFactory):
 
     protocol = Protocol
     noisy = False
+    settings = Settings(max_connections=10)
 
     def __init__(self) -> None:
         self.drained: Deferred[None] | None = None
@@ -203,6 +206,36 @@ class StartTests(ServiceCase):
         It does for an Exception, which a mere SystemExit is not.
         """
         self.assertTrue(issubclass(CannotStart, Exception))
+
+
+class RoomTests(ServiceCase):
+    """
+    Every connection is an open file, and the message that comes by it another.
+    """
+
+    def limit(self, soft: int, hard: int) -> list[tuple[int, int]]:
+        """
+        Start a server of ten connections where so many open files are allowed.
+
+        :return: the limits that were set.
+        """
+        limits: list[tuple[int, int]] = []
+        self.patch(resource, "getrlimit", lambda which: (soft, hard))
+        self.patch(resource, "setrlimit", lambda which, both: limits.append(both))
+        self.service(FakeEndpoint(succeed(FakePort("x")))).privilegedStartService()
+        return limits
+
+    def test_enough(self) -> None:
+        for soft in (20 + SPARE_FILES, resource.RLIM_INFINITY):
+            self.assertEqual(self.limit(soft, resource.RLIM_INFINITY), [])
+
+    def test_raised(self) -> None:
+        for hard in (1000, resource.RLIM_INFINITY):
+            self.assertEqual(self.limit(30, hard), [(20 + SPARE_FILES, hard)])
+
+    def test_as_far_as_allowed(self) -> None:
+        self.assertEqual(self.limit(30, 40), [(40, 40)])
+        self.assertIn("84 open files may be needed, and only 40 are allowed", self.logged())
 
 
 class LateTests(ServiceCase):

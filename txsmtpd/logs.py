@@ -50,6 +50,8 @@ class SessionLog:
 
     def __init__(self, session: Session, verbose: bool) -> None:
         self._session = session
+        # Each look at a class's logger makes a new one.
+        self._log = self.log
         self.verbose = verbose
         self._messages = 0
 
@@ -64,7 +66,7 @@ class SessionLog:
 
         :param known: whether it begins with a command that there is.
         """
-        self.log.info(
+        self._log.info(
             "{session} C: {line}", event="command", session=self._id, line=masked(line, known)
         )
 
@@ -73,13 +75,13 @@ class SessionLog:
         A reply, if the log is verbose.
         """
         for line in reply.wire.decode("utf-8").splitlines():
-            self.log.info("{session} S: {line}", event="reply", session=self._id, line=line)
+            self._log.info("{session} S: {line}", event="reply", session=self._id, line=line)
 
     def junk(self) -> None:
         """
         What the client has sent first is the beginning of no command.
         """
-        self.log.info("{session}: the client does not speak SMTP", event="junk", session=self._id)
+        self._log.info("{session}: the client does not speak SMTP", event="junk", session=self._id)
 
     def refused(self, verb: str, reply: Reply) -> None:
         """
@@ -87,7 +89,7 @@ class SessionLog:
 
         :param verb: of the command, or what else was refused, in lower case.
         """
-        self.log.info(
+        self._log.info(
             "{session}: {verb} refused: {reply}",
             event="refusal",
             session=self._id,
@@ -103,7 +105,7 @@ class SessionLog:
         :param gone: whether the client has gone and will not hear of it.
         """
         self._messages += reply.positive
-        self.log.info(
+        self._log.info(
             "{session}: message {transaction} from <{sender}> to {recipients}, {size} octets:"
             " {reply}{unheard}",
             event="transaction",
@@ -122,7 +124,7 @@ class SessionLog:
         The connection is gone.
         """
         peer = self._session.peer
-        self.log.info(
+        self._log.info(
             "{session}: {host_name} [{peer}] left after {messages} messages: {reason}",
             event="connection",
             session=self._id,
@@ -139,17 +141,17 @@ class SessionLog:
         :param gone: whether the client has gone, so that the hook may have been cancelled for that.
         """
         if not isinstance(error, CancelledError):
-            self.log.failure(
+            self._log.failure(
                 "{session}: a hook failed",
                 Failure(error),
                 event="failure",
                 session=self._id,
             )
         elif not gone:
-            self.log.warn("{session}: a hook took too long", event="timeout", session=self._id)
+            self._log.warn("{session}: a hook took too long", event="timeout", session=self._id)
 
     def broken(self, failure: Failure) -> None:
         """
         Something of our own has failed.
         """
-        self.log.failure("{session}: internal error", failure, event="defect", session=self._id)
+        self._log.failure("{session}: internal error", failure, event="defect", session=self._id)

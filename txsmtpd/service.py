@@ -9,6 +9,7 @@ start becomes one sentence and exit status 1 here.
 
 from __future__ import annotations
 
+import resource
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -41,6 +42,9 @@ from twisted.python.failure import Failure
 
 from .factory import SMTPFactory
 from .handlers.base import HandlerError
+
+#: Files that a process has open beside those of its clients.
+SPARE_FILES = 64
 
 
 class CannotStart(SystemExit, Exception):
@@ -122,6 +126,7 @@ class SMTPService(MultiService):
         :raise CannotStart: if an endpoint cannot.
         """
         super().privilegedStartService()
+        self._make_room()
         for listener in self.listeners:
             opening = maybeDeferred(listener.endpoint.listen, listener.factory)
             self._openings.append(
@@ -161,6 +166,27 @@ class SMTPService(MultiService):
         factories = dict.fromkeys(listener.factory for listener in self.listeners)
         await DeferredList([factory.drain() for factory in factories])
         await others
+        self._openings, self._ports = [], []
+
+    def _make_room(self) -> None:
+        """
+        Raise the number of files that the process may have open, as far as it may itself, to what
+        the limits on connections come to.
+        """
+        factories = {listener.factory for listener in self.listeners}
+        # A connection is a file, and the message that comes by it is another.
+        wanted = sum(2 * factory.settings.max_connections for factory in factories) + SPARE_FILES
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft == resource.RLIM_INFINITY or soft >= wanted:
+            return
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < wanted:
+            self._log.warn(
+                "{wanted} open files may be needed, and only {allowed} are allowed",
+                wanted=wanted,
+                allowed=allowed,
+            )
 
     def _opened(self, port: IListeningPort) -> None:
         self._ports.append(port)

@@ -54,6 +54,8 @@ class Rules:
     extensions: tuple[IExtension, ...]
     #: The verbs by their names in capitals, in octets as a client sends them.
     verbs: Mapping[bytes, tuple[str, Verb]]
+    #: Their names, for HELP.
+    commands: str
     #: The verbs of the core and the extensions, also those that a subclass has replaced.
     builtin: Mapping[str, Verb]
     table: Table
@@ -136,6 +138,7 @@ def make_rules(
         hooks=Hooks(tuple(handlers)),
         extensions=extensions,
         verbs={name.encode("ascii"): (name, verb) for name, verb in {**builtin, **own}.items()},
+        commands=" ".join(sorted({**builtin, **own})),
         builtin=builtin,
         table=table,
         mail_parameters=_parameters((e, e.mail_parameters()) for e in extensions),

@@ -314,8 +314,8 @@ def help(context: Context, argument: str) -> Step:
     HELP (RFC 5321 section 4.1.1.8).
     """
     known = context.rules.verbs.get(argument.encode("utf-8").upper())
-    names = " ".join(sorted(name for name, _ in context.rules.verbs.values()))
-    text = f"Commands: {names}" if known is None else f"Syntax: {known[1].syntax}"
+    commands = context.rules.commands
+    text = f"Commands: {commands}" if known is None else f"Syntax: {known[1].syntax}"
     default = Reply(214, "2.0.0", (text,))
     return context.ask(context.hooks.HELP, default, _only, argument)
 

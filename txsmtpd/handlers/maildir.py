@@ -241,13 +241,14 @@ class MaildirMessage:
 
     def _refuse(self, failure: Failure) -> NoReturn:
         error = failure.value
-        if not isinstance(error, Forgotten):
-            self.log.failure(
-                "Cannot deliver {name} into maildir {path}",
-                failure,
-                name=self._file.name,
-                path=self._file.directory,
-            )
+        said = "Cannot deliver {name} into maildir {path}"
+        name, path = self._file.name, self._file.directory
+        if isinstance(error, OSError):
+            # A full disk is no defect, and its log may be on it: no traceback for each message.
+            reason = error.strerror
+            self.log.error(said + ": {reason}", name=name, path=path, reason=reason, error=error)
+        elif not isinstance(error, Forgotten):
+            self.log.failure(said, failure, name=name, path=path)
         full = isinstance(error, OSError) and error.errno in _FULL
         raise Rejected(STORAGE_FULL if full else LOCAL_ERROR)
 
