@@ -271,11 +271,11 @@ class CodeTests(SynchronousTestCase):
         client = connect(extension.make_factory(handler, reactor=task.Clock(), hostname="a"))
         client.send(b"EHLO client.example\r\n")
         self.assertIn(b"250-MT-PRIORITY\r\n", client.take())
-        for value, code in {"=3": "250", "=10": "501", "=x": "501", "": "501"}.items():
+        for value, code in {"=-3": "250", "=10": "501", "=+3": "501", "": "501"}.items():
             (reply,) = self.said(client, f"MAIL FROM:<a@b.example> MT-PRIORITY{value}")
             self.assertEqual(reply[:3], code)
             if code == "250":
-                self.assertEqual(client.protocol.session.notes, {"priority": 3})
+                self.assertEqual(client.protocol.envelope.priority, -3)
                 self.said(client, "RSET")
 
     def test_stop(self) -> None:

@@ -59,6 +59,7 @@ class MaskedTests(SynchronousTestCase):
             b"AUTH\tPLAIN AGEAYg==": "AUTH\\tPLAIN ********",
             b"AUTH PLAIN\tAGEAYg==": "AUTH PLAIN ********",
             b"AUTH PLAIN=AGEAYg==": "AUTH ********",
+            b"AUTH AGFubgBodW50ZXIy": "AUTH ********",
             b"NOOP \x1b[1m\xff'\"\\": "NOOP \\x1b[1m\\xff\\'\"\\\\",
         }.items():
             self.assertEqual(masked(line, True), shown)
@@ -108,6 +109,16 @@ class DialogTests(LogsTestCase):
         self.assertEqual(self.kinds(), ["refusal", "connection"])
         event = self.event("refusal")
         self.assertEqual((event["verb"], event["code"]), ("RCPT", 550))
+        name = event["session"]
+        self.assertEqual(event["transaction"], f"{name}.1")
+        self.assertEqual(
+            self.text("refusal"),
+            f"{name}: [192.0.2.1] RCPT TO:<b@example.org> refused: 550 5.1.1 No",
+        )
+
+    def test_blanks_behind_a_command(self) -> None:
+        self.converse("DATA\t")
+        self.assertEqual(self.event("refusal")["verb"], "DATA")
 
     def test_unknown_command_is_not_shown(self) -> None:
         """
@@ -128,6 +139,7 @@ class DialogTests(LogsTestCase):
         connect(factory), connect(factory)
         event = self.event("refusal")
         self.assertEqual((event["session"], event["code"]), ("-", 421))
+        self.assertEqual(event["peer"], "192.0.2.1")
 
     def test_verbose(self) -> None:
         self.converse("NOOP a", "AUTH PLAIN AGEAYg==", "QUIT", verbose=True)
@@ -155,12 +167,12 @@ class DocumentedTests(LogsTestCase):
     """
 
     def test_table(self) -> None:
-        log = SessionLog(Session(id="s", peer="/run/socket"), verbose=True)
+        log = SessionLog(Session(id="s", peer="/run/socket"))
         envelope = Envelope(recipients=[Recipient("b@example.org", Parameters(), OK)])
         log.heard(b"NOOP", True)
         log.said(OK)
         log.junk()
-        log.refused("RCPT", LOCAL_ERROR)
+        log.refused("RCPT", b"RCPT TO:<c@d>", "s.1", LOCAL_ERROR)
         log.transaction(envelope, 1, OK, True)
         log.ended("done")
         log.failed(ValueError(), False)

@@ -683,7 +683,7 @@ class FailureTests(MaildirCase):
         with capturedLogs() as events:
             self.assert_refused(self.receiver().finish(), FAILED)
         [event] = events
-        self.assertEqual((self.path, errno.EIO), (event["path"], event["error"].errno))
+        self.assertEqual((self.path, errno.EIO), (event["path"], event["errno"]))
         self.assertEqual("a secret", event["reason"])
 
 

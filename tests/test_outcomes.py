@@ -23,9 +23,6 @@ class OutcomeTests(SynchronousTestCase):
         outcome = Outcome()
         self.assertEqual(((), None), (outcome.replies, outcome.then))
 
-    def test_frozen(self) -> None:
-        self.assertRaises(AttributeError, setattr, Outcome(), "then", CLOSE)
-
     def test_closed_set(self) -> None:
         self.assertEqual([CLOSE], list(Close))
 

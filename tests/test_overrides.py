@@ -288,12 +288,21 @@ class RefusedAfterSuperTests(OverridesTestCase):
         What was opened for it is aborted, once, and the next message is received.
         """
 
-        moods = ["451 4.3.0 Not now", "250 Fine", None]
+        moods = [
+            "451 4.3.0 Not now",
+            Rejected("451 4.3.0 Not now"),
+            Outcome((Reply(451, "4.3.0", "Not now"),)),
+            "250 Fine",
+            None,
+        ]
 
         class Moody(SMTP):
             async def smtp_DATA(self, argument: str) -> Any:
                 outcome = await super().smtp_DATA(argument)
-                return moods.pop(0) or outcome
+                mood = moods.pop(0) or outcome
+                if isinstance(mood, Exception):
+                    raise mood
+                return mood
 
         handler = RecordingHandler(content="stream")
         factory = make_factory(handler)
@@ -301,14 +310,15 @@ class RefusedAfterSuperTests(OverridesTestCase):
         client = connect(factory)
         client.send(b"EHLO a\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n")
         client.take()
-        client.send(b"DATA\r\n")
-        self.assertEqual(client.take(), b"451 4.3.0 Not now\r\n")
+        for _ in range(3):
+            client.send(b"DATA\r\n")
+            self.assertEqual(client.take(), b"451 4.3.0 Not now\r\n")
         client.send(b"DATA\r\n")
         self.assertEqual(client.take()[:9], b"451 4.3.0")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         client.send(b"DATA\r\nHello\r\n.\r\n")
         self.assertEqual([message.content for message in handler.messages], [b"Hello\r\n"])
-        self.assertEqual([call.hook for call in handler.calls].count("abort"), 2)
+        self.assertEqual([call.hook for call in handler.calls].count("abort"), 4)
 
     def test_chunk_is_swallowed(self) -> None:
         """

@@ -233,6 +233,21 @@ class RoomTests(ServiceCase):
         for hard in (1000, resource.RLIM_INFINITY):
             self.assertEqual(self.limit(30, hard), [(20 + SPARE_FILES, hard)])
 
+    def test_no_limit_on_connections(self) -> None:
+        self.factory.settings = Settings(max_connections=0)
+        self.assertEqual(self.limit(30, 1000), [(1000, 1000)])
+        self.assertEqual(self.limit(30, resource.RLIM_INFINITY), [(resource.RLIM_INFINITY,) * 2])
+
+    def test_system_that_refuses(self) -> None:
+        self.limit(30, 1000)
+
+        def refuse(which: int, both: tuple[int, int]) -> None:
+            raise ValueError("current limit exceeds maximum limit")
+
+        self.patch(resource, "setrlimit", refuse)
+        self.service(FakeEndpoint(succeed(FakePort("x")))).privilegedStartService()
+        self.assertIn("84 open files may be needed, and only 30 are allowed", self.logged())
+
     def test_as_far_as_allowed(self) -> None:
         self.assertEqual(self.limit(30, 40), [(40, 40)])
         self.assertIn("84 open files may be needed, and only 40 are allowed", self.logged())

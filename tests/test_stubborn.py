@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd import Envelope, Rejected, Reply, Session, hooks
@@ -86,6 +86,33 @@ class NeverTests(StubbornTestCase):
                     client.pump()
                 self.successResultOf(drained)
 
+    def test_client_that_goes_when_the_server_stops(self) -> None:
+        """
+        Also what begins only when the last client leaves is waited for.
+        """
+        for verdicts, sent in (({"DATA": _never}, MESSAGE), ({"DISCONNECT": _never}, b"NOOP\r\n")):
+            client = self.connect(verdicts, hook_timeout=10)
+            client.send(sent)
+            drained = client.protocol.factory.drain()
+            client.disconnect()
+            self.assertNoResult(drained)
+            client.clock.advance(20)
+            self.successResultOf(drained)
+
+    def test_server_that_starts_again(self) -> None:
+        """
+        Who waits for the end of the first life is told, and the second is no shorter for it.
+        """
+        client = self.connect({"DATA": _never}, hook_timeout=0)
+        client.send(MESSAGE)
+        factory = client.protocol.factory
+        drained = factory.drain()
+        factory.startFactory()
+        self.successResultOf(drained)
+        second = connect(factory)
+        second.wait(GRACE)
+        self.assertFalse(second.closed)
+
     def test_closes_first(self) -> None:
         """
         The connection goes although its hook does not end and its client does not read.
@@ -135,6 +162,29 @@ class CancelTests(StubbornTestCase):
         client.disconnect()
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertNothingLeft(client)
+
+
+class LateTests(StubbornTestCase):
+    """
+    A refusal that nobody waits for any more.
+    """
+
+    def test_refuses_when_cancelled(self) -> None:
+        """
+        It is no defect, so it leaves no traceback.
+        """
+
+        async def hook(*arguments: Any) -> None:
+            try:
+                await Deferred()
+            except CancelledError:
+                raise Rejected("451 4.3.0 Not today") from None
+
+        client = self.connect({"NOOP": hook})
+        client.send(b"NOOP\r\n")
+        client.disconnect()
+        self.assertNothingLeft(client)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
 
 class WithinTests(StubbornTestCase):

@@ -105,7 +105,9 @@ class SMTPFactory(ServerFactory):
         return make_rules(self.settings, self._handlers, self._extensions, VERBS, replace)
 
     def startFactory(self) -> None:
-        # It may have been drained before.
+        # It may have been drained before, and not be empty yet.
+        if self._emptied is not None and not self._emptied.called:
+            self._give_up_waiting(self._emptied)
         self._emptied, self._given_up = None, False
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -192,9 +194,12 @@ class SMTPFactory(ServerFactory):
             return
         if self._unfinished and not self._given_up:
             return
+        self._give_up_waiting(self._emptied)
+
+    def _give_up_waiting(self, emptied: Deferred[None]) -> None:
         if self._last_call is not None and self._last_call.active():
             self._last_call.cancel()
-        self._emptied.callback(None)
+        emptied.callback(None)
 
     def _abort_all(self) -> None:
         self._given_up = True

@@ -9,7 +9,7 @@ has sent in place of a command, because it may be a password.
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
@@ -21,7 +21,14 @@ from .core.session import Envelope, Session
 MASK = "********"
 
 
-_AUTH = re.compile(rb"(\s*AUTH\b(?:[ \t]+[A-Z0-9_-]+(?=[ \t]|$))?)(.*)", re.I | re.DOTALL)
+# Mechanisms by name: another word behind AUTH may be a credential whose mechanism was forgotten.
+_MECHANISM = (
+    rb"PLAIN|LOGIN|(?:CRAM|DIGEST)-MD5|SCRAM-SHA-(?:1|256|512)(?:-PLUS)?|XOAUTH2|OAUTHBEARER"
+    rb"|EXTERNAL|GSSAPI|NTLM|ANONYMOUS"
+)
+_AUTH = re.compile(
+    rb"(\s*AUTH\b(?:[ \t]+(?:" + _MECHANISM + rb")(?=[ \t]|$))?)(.*)", re.I | re.DOTALL
+)
 
 
 def masked(line: bytes, known: bool) -> str:
@@ -42,17 +49,14 @@ def masked(line: bytes, known: bool) -> str:
 class SessionLog:
     """
     The log of one session.
-
-    :param verbose: whether to log every line of the dialog.
     """
 
     log: ClassVar[Logger] = Logger()
 
-    def __init__(self, session: Session, verbose: bool) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
         # Each look at a class's logger makes a new one.
         self._log = self.log
-        self.verbose = verbose
         self._messages = 0
 
     @property
@@ -60,9 +64,14 @@ class SessionLog:
         # A connection that was turned away has no session.
         return self._session.id or "-"
 
+    @property
+    def _peer(self) -> Any:
+        peer = self._session.peer
+        return peer[0] if isinstance(peer, tuple) else peer
+
     def heard(self, line: bytes, known: bool) -> None:
         """
-        A line of the dialog, if the log is verbose.
+        A line of the dialog, where every line is logged.
 
         :param known: whether it begins with a command that there is.
         """
@@ -72,7 +81,7 @@ class SessionLog:
 
     def said(self, reply: Reply) -> None:
         """
-        A reply, if the log is verbose.
+        A reply, where every line is logged.
         """
         for line in reply.wire.decode("utf-8").splitlines():
             self._log.info("{session} S: {line}", event="reply", session=self._id, line=line)
@@ -83,18 +92,22 @@ class SessionLog:
         """
         self._log.info("{session}: the client does not speak SMTP", event="junk", session=self._id)
 
-    def refused(self, verb: str, reply: Reply) -> None:
+    def refused(self, verb: str, command: bytes, transaction: str, reply: Reply) -> None:
         """
         A command was answered with a negative reply.
 
         :param verb: of the command, or what else was refused, in lower case.
+        :param command: as much of it as may be known.
         """
         self._log.info(
-            "{session}: {verb} refused: {reply}",
+            "{session}: [{peer}] {command} refused: {reply}",
             event="refusal",
             session=self._id,
+            transaction=transaction,
+            peer=self._peer,
             verb=verb,
-            reply=str(reply),
+            command=masked(command, True),
+            reply=reply.text,
             code=reply.code,
         )
 
@@ -114,7 +127,7 @@ class SessionLog:
             sender=envelope.mail_from,
             recipients=[recipient.address for recipient in envelope.recipients],
             size=size,
-            reply=str(reply),
+            reply=reply.text,
             code=reply.code,
             unheard=", but the client had gone" if gone else "",
         )
@@ -123,12 +136,11 @@ class SessionLog:
         """
         The connection is gone.
         """
-        peer = self._session.peer
         self._log.info(
             "{session}: {host_name} [{peer}] left after {messages} messages: {reason}",
             event="connection",
             session=self._id,
-            peer=peer[0] if isinstance(peer, tuple) else peer,
+            peer=self._peer,
             host_name=self._session.host_name,
             messages=self._messages,
             reason=reason,

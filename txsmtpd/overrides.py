@@ -126,17 +126,12 @@ def _caller(attribute: str, *, acts: bool) -> Callable[[Context, str], Step]:
     """
 
     async def run(context: Context, argument: str) -> Outcome:
-        before = context.delivery
         answer = context.started(getattr(context.server, attribute)(argument))
         if is_later(answer):
             answer = await answer
         if isinstance(answer, Outcome):
             return answer
         reply = context.judge(answer, replies.OK)
-        if context.delivery is not before and context.delivery is not None:
-            # It has asked super(), and does not want what that began.
-            context.delivery.abort(str(reply))
-            context.delivery = before
         if not reply.positive:
             # So that it is refused as the verb wants to be: BDAT has a chunk to swallow.
             raise Declined(reply)

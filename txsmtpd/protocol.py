@@ -38,6 +38,7 @@ from .deadline import Deadline
 from .home import Home, plain_address
 from .logs import SessionLog
 from .overrides import VerbMethods
+from .sending import send
 from .steps import Pending, Steps
 
 #: Replies that are collected before they are written.
@@ -54,6 +55,9 @@ class SMTP(VerbMethods, BrakedLineReceiver):
 
     #: Octets in a line; a longer one, even unfinished, ends the connection.
     MAX_LENGTH = 65536
+
+    #: Whether replies need not wait for the reactor (see :mod:`txsmtpd.sending`).
+    sends_at_once = True
 
     factory: Home
     dialog: Dialog
@@ -108,7 +112,8 @@ class SMTP(VerbMethods, BrakedLineReceiver):
             local=plain_address(self.transport.getHost()),
             reactor=self.factory.reactor,
         )
-        self._log = SessionLog(session, self.settings.verbose)
+        self._log = SessionLog(session)
+        self._verbose = self.settings.verbose
         refusal = self.factory.admit(self)
         if refusal is not None:
             self._say_goodbye(refusal)
@@ -143,7 +148,7 @@ class SMTP(VerbMethods, BrakedLineReceiver):
     def lineReceived(self, line: bytes) -> None:
         self._progress = True
         self._line = line
-        if self._log.verbose:
+        if self._verbose:
             self._log.heard(line, self._verb() is not None)
         self._try(self.dialog.command, line)
 
@@ -183,14 +188,17 @@ class SMTP(VerbMethods, BrakedLineReceiver):
             self._deadline.stop()
         if not self._admitted:
             return
-        self.factory.release(self)
         why = self.dialog.gone = reason.getErrorMessage()
-        if self._delivering is not None:
-            self.factory.outlive(self._delivering)
-        elif self._pending is not None:
-            self._pending.cancel()
-        self.dialog.lost()
-        self._log.ended(why)
+        try:
+            if self._delivering is not None:
+                self.factory.outlive(self._delivering)
+            elif self._pending is not None:
+                self._pending.cancel()
+            self.dialog.lost()
+            self._log.ended(why)
+        finally:
+            # Last, because a server that stops waits for nothing that it hears of later.
+            self.factory.release(self)
 
     def _outlive(self, work: Deferred[Any]) -> None:
         """
@@ -271,7 +279,9 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         if self._lost:
             return
         for reply in outcome.replies:
-            self._say(reply)
+            self._out.append(reply.wire)
+            if reply.code >= 400 or self._verbose:
+                self._note(reply)
         if len(self._out) > BATCH:
             self._flush()
         if outcome.then is CLOSE:
@@ -300,28 +310,34 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         self._log.transaction(envelope, sink.size, outcome.replies[0], self._lost)
         self._obey(outcome)
 
-    def _say(self, reply: Reply) -> None:
-        self._out.append(reply.wire)
+    def _note(self, reply: Reply) -> None:
+        """
+        Log a reply that deserves it.
+        """
         if reply.code >= 400:
-            self._log.refused(self._subject(), reply)
-        if self._log.verbose:
+            line = self._line
+            verb = "session" if line is None else self._verb() or "unknown command"
+            # The addresses are wanted; what other commands bring may be a password.
+            command = line if line is not None and verb in ("MAIL", "RCPT") else verb.encode()
+            self._log.refused(verb, command, self._transaction(), reply)
+        if self._verbose:
             self._log.said(reply)
 
-    def _subject(self) -> str:
-        """
-        What a refusal is about, in words of ours: a client's may be a password.
-        """
-        return "session" if self._line is None else self._verb() or "unknown command"
+    def _transaction(self) -> str:
+        return self.dialog.envelope.id if self._admitted else ""
 
     def _verb(self) -> str | None:
         assert self._line is not None
-        known = self.factory.rules.verbs.get(self._line.split(b" ")[0].upper())
-        return None if known is None else known[0]
+        return self.factory.rules.name_of(self._line)
 
     def _flush(self) -> None:
         if self._out:
-            out, self._out = self._out, []
-            self.transport.write(b"".join(out))
+            data = b"".join(self._out)
+            self._out.clear()
+            if self.sends_at_once:
+                send(self.transport, data)
+            else:
+                self.transport.write(data)
 
     def afterInput(self) -> None:
         if self.closing:
@@ -363,7 +379,8 @@ class SMTP(VerbMethods, BrakedLineReceiver):
 
     def _say_goodbye(self, reply: Reply) -> None:
         self._line = None
-        self._say(reply)
+        self._out.append(reply.wire)
+        self._note(reply)
         self.close()
 
     def close(self) -> None:

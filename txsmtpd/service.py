@@ -95,6 +95,8 @@ class SMTPService(MultiService):
     """
     Servers that start and stop together.
 
+    It raises the process's limit on open files to what the limits on connections come to.
+
     :param handlers: those of them that have a ``prepare()`` method are asked to prepare themselves
         once privileges are dropped.
     :param program: who speaks on stderr.
@@ -175,22 +177,29 @@ class SMTPService(MultiService):
         """
         factories = {listener.factory for listener in self.listeners}
         # A connection is a file, and the message that comes by it is another.
-        wanted = sum(2 * factory.settings.max_connections for factory in factories) + SPARE_FILES
+        limits = [factory.settings.max_connections for factory in factories]
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft == resource.RLIM_INFINITY or soft >= wanted:
+        # Where connections are not limited, files are the limit.
+        wanted = 2 * sum(limits) + SPARE_FILES if all(limits) else hard
+        if soft == resource.RLIM_INFINITY or (wanted != resource.RLIM_INFINITY and soft >= wanted):
             return
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        if allowed < wanted:
+        # Some systems have a limit of their own that they do not tell.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+            soft = allowed
+        if soft < wanted:
             self._log.warn(
                 "{wanted} open files may be needed, and only {allowed} are allowed",
+                event="files",
                 wanted=wanted,
-                allowed=allowed,
+                allowed=soft,
             )
 
     def _opened(self, port: IListeningPort) -> None:
         self._ports.append(port)
-        self._log.info("listening on {address}", address=_shown(port.getHost()))
+        address = _shown(port.getHost())
+        self._log.info("listening on {address}", event="listening", address=address)
 
     def _refused(self, failure: Failure, listener: Listener) -> None:
         if failure.check(CancelledError):
@@ -210,13 +219,14 @@ class SMTPService(MultiService):
 
     def _not_closed(self, failure: Failure, port: IListeningPort) -> None:
         # The usual case is a unix socket in a directory where only root may remove it.
-        self._log.warn("cannot stop listening: {reason}", reason=_reason(failure))
+        reason = _reason(failure)
+        self._log.warn("cannot stop listening: {reason}", event="closing", reason=reason)
         if isinstance(port, unix.Port):
             # It stumbled over the file and went no further.  Who comes now would wait in vain.
             tcp.Port.connectionLost(port, failure)
 
     def _say(self, sentence: str) -> None:
-        self._log.error("{sentence}", sentence=sentence)
+        self._log.error("{sentence}", event="start", sentence=sentence)
         # By now sys.stderr may be the log, and that a file which nobody watches.
         print(f"{self.program}: {sentence}", file=sys.__stderr__)
 

@@ -17,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from .core.eager import resumed
+from .core.replies import Rejected
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
@@ -115,7 +116,7 @@ class Steps:
     def _arrived_late(self, result: Any, too_late: Callable[[Any], None]) -> None:
         if not isinstance(result, Failure):
             too_late(result)
-        elif result.check(CancelledError) is None:
+        elif result.check(CancelledError, Rejected) is None:
             self.report(result.value)
 
     def cancel(self, waiting: Deferred[Any]) -> None:

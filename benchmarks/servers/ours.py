@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import endpoints, reactor
+from twisted.logger import LogEvent, globalLogBeginner
 from zope.interface import implementer
 
 from txsmtpd.core.session import Envelope, Session
@@ -39,8 +40,17 @@ class CountingSink:
         pass
 
 
+def _forget(event: LogEvent) -> None:
+    """
+    An observer that costs nothing.
+    """
+
+
 def serve(tally: Tally, ready: Callable[[int], None]) -> None:
     loop: Any = reactor
+    # Twisted keeps all events until somebody says where they go.
+    nowhere: Any = _forget
+    globalLogBeginner.beginLoggingTo([nowhere], redirectStandardIO=False)
     factory = SMTPFactory(CountingSink(tally), hostname="txsmtpd.example")
     listening: Any = endpoints.TCP4ServerEndpoint(loop, 0, interface="127.0.0.1").listen(factory)
     listening.addCallback(lambda port: ready(port.getHost().port))

@@ -12,7 +12,7 @@ from .outcomes import Runner, Verb
 from .replies import BAD_SEQUENCE, LOCAL_ERROR, OK, Rejected, Reply
 from .rules import Rules
 from .session import Envelope, Session
-from .states import END, READY, START, State, refusal_of
+from .states import END, RCPT, READY, START, State, refusal_of
 
 T = TypeVar("T")
 
@@ -84,6 +84,10 @@ class Context:
         """
         Note that a command was answered with a negative reply.
         """
+        if self.delivery is not None and self.state == RCPT:
+            # This command has begun it, and came to nothing.
+            self.delivery.abort(reply.text)
+            self.delivery = None
         if verb.leads:
             self.echo = True
         if reply is BAD_SEQUENCE:

@@ -77,7 +77,9 @@ CLOSE = Close.CLOSE
 Directive: TypeAlias = Body | Close
 
 
-@attrs.frozen(eq=False)
+# Not frozen, though nobody changes one: there is one for every command, and attrs makes a frozen
+# instance in three times the time.
+@attrs.define(eq=False)
 class Outcome:
     """
     What comes of one command or one content.

@@ -62,8 +62,11 @@ class Reply:
     code: int
     status: str | None = None
     lines: tuple[str, ...] = attrs.field(default=(), converter=_as_lines)
-    #: The reply in octets, made once: most replies are constants.
+    # Made once, because most replies are constants.
+    #: The reply in octets.
     wire: bytes = attrs.field(init=False, repr=False, eq=False)
+    #: The reply on one line, for logs.
+    text: str = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         if not (200 <= self.code <= 559 and self.code % 100 < 60):
@@ -81,6 +84,8 @@ class Reply:
             lines.extend([clean] if len(clean) * 4 <= room else _fold(clean, room))
         object.__setattr__(self, "lines", tuple(lines))
         object.__setattr__(self, "wire", self._encode())
+        words = (str(self.code), self.status, " / ".join(lines))
+        object.__setattr__(self, "text", " ".join(filter(None, words)))
 
     def _encode(self) -> bytes:
         status = f"{self.status} " if self.status else ""
@@ -131,7 +136,7 @@ class Reply:
         return cls(int(code), status, rest or ())
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (str(self.code), self.status, " / ".join(self.lines))))
+        return self.text
 
 
 # Hooks say the same few things again and again.

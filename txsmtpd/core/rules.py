@@ -69,6 +69,13 @@ class Rules:
     #: Shared by all connections.
     budget: Budget
 
+    def name_of(self, line: bytes) -> str | None:
+        """
+        The name of the verb that a line begins with, or None if there is no such verb.
+        """
+        known = self.verbs.get(line.rstrip(b" \t").partition(b" ")[0].upper())
+        return None if known is None else known[0]
+
     def ehlo_texts(self, session: Session) -> tuple[str, ...]:
         """
         The lines of the EHLO reply, without codes (RFC 5321 section 4.1.1.1).

@@ -183,12 +183,20 @@ class MaildirMessage:
 
     :param head: what stands before the content.
     :param run: calls a function in a thread.
+    :param transaction: what the log calls it.
     """
 
     log = Logger()
 
-    def __init__(self, file: MessageFile, head: bytes, run: Callable[..., Deferred[Any]]) -> None:
+    def __init__(
+        self,
+        file: MessageFile,
+        head: bytes,
+        run: Callable[..., Deferred[Any]],
+        transaction: str = "",
+    ) -> None:
         self._file = file
+        self._transaction = transaction
         self._run = run
         self._turn = DeferredLock()
         self._held = [head]
@@ -241,14 +249,19 @@ class MaildirMessage:
 
     def _refuse(self, failure: Failure) -> NoReturn:
         error = failure.value
-        said = "Cannot deliver {name} into maildir {path}"
-        name, path = self._file.name, self._file.directory
+        said = "message {transaction} cannot be delivered into maildir {path}"
+        facts: dict[str, Any] = {
+            "event": "delivery",
+            "transaction": self._transaction,
+            "name": self._file.name,
+            "path": self._file.directory,
+        }
         if isinstance(error, OSError):
             # A full disk is no defect, and its log may be on it: no traceback for each message.
-            reason = error.strerror
-            self.log.error(said + ": {reason}", name=name, path=path, reason=reason, error=error)
+            facts.update(reason=error.strerror, errno=error.errno)
+            self.log.error(said + ": {reason}", **facts)
         elif not isinstance(error, Forgotten):
-            self.log.failure(said, failure, name=name, path=path)
+            self.log.failure(said, failure, **facts)
         full = isinstance(error, OSError) and error.errno in _FULL
         raise Rejected(STORAGE_FULL if full else LOCAL_ERROR)
 
@@ -319,7 +332,8 @@ class Maildir:
             trace.received(session, envelope, server.hostname, when),
         ]
         file = MessageFile(self.path, _unique_name(when))
-        return MaildirMessage(file, b"".join(head), self._run or _runner(session.reactor))
+        run = self._run or _runner(session.reactor)
+        return MaildirMessage(file, b"".join(head), run, envelope.id)
 
 
 def _runner(reactor: Any) -> Callable[..., Deferred[Any]]:

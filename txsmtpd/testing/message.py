@@ -93,7 +93,7 @@ def assert_message(
         compare("recipients", _sorted(recipients), _sorted(message.rcpt_tos))
     parsed = message.parsed
     for keyword, wanted in headers.items():
-        name = keyword.replace("_", "-")
+        name = keyword.rstrip("_").replace("_", "-")
         fields = parsed.get_all(name)
         compare(name, wanted, None if fields is None else "\n".join(map(str, fields)))
     if body is not None:

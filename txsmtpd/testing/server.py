@@ -171,6 +171,8 @@ class _Connection(Recording):
 
     def _makeConnection(self, then: Any, transport: Any) -> None:
         transport.write = partial(self._write, transport.write)
+        # What does not go through `write` cannot be noted there.
+        self.protocol.sends_at_once = False
         then(transport)
 
     def _write(self, then: Any, data: bytes) -> None:
