@@ -162,13 +162,14 @@ class Dialog(Context):
         """
         Move on to the state that follows a command, if its reply is positive.
         """
-        if outcome.replies and not outcome.replies[-1].positive:
-            self.refused(name, verb, outcome.replies[-1])
-        else:
-            self.state = target
-            if outcome.commit is not None:
-                outcome.commit()
-        return self._settled(outcome)
+        said = outcome.replies
+        if said and said[-1].code >= 400:
+            self.refused(name, verb, said[-1])
+            return self._settled(outcome)
+        self.state = target
+        if outcome.commit is not None:
+            outcome.commit()
+        return outcome
 
     async def _advance_later(
         self,

@@ -96,7 +96,9 @@ def mail(context: Context, argument: str) -> Step:
     text = _after_keyword(argument, "FROM:", _BAD_MAIL)
     utf8 = _asks_for_utf8(text)
     address, rest = _path(context, text, utf8, replies.BAD_SENDER)
-    options = _options(context, rest, utf8, context.rules.mail_parameters)
+    options = Parameters()
+    if rest:
+        options = _options(context, rest, utf8, context.rules.mail_parameters)
     _run(context.rules.mail_checks, context, options)
     if not (context.envelope.smtp_utf8 or text.isascii()):
         # It was asked for, but is not offered.
@@ -141,7 +143,9 @@ def rcpt(context: Context, argument: str) -> Step:
     address, rest = _path(context, text, envelope.smtp_utf8, replies.BAD_RECIPIENT)
     if not address:
         raise Rejected(replies.BAD_RECIPIENT)
-    options = _options(context, rest, envelope.smtp_utf8, context.rules.rcpt_parameters)
+    options = Parameters()
+    if rest:
+        options = _options(context, rest, envelope.smtp_utf8, context.rules.rcpt_parameters)
     if 0 < context.settings.max_recipients <= len(envelope.recipients):
         raise Rejected(replies.TOO_MANY_RECIPIENTS)
     _run(context.rules.rcpt_checks, context, options)
@@ -188,8 +192,6 @@ def _options(context: Context, text: str, utf8: bool, known: Mapping[str, Parame
     """
     Read the parameters of a MAIL or RCPT command (RFC 5321 section 4.1.2).
     """
-    if not text:
-        return Parameters()
     try:
         words = grammar.words(text, utf8=utf8)
     except grammar.GrammarError:
