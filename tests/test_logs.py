@@ -167,12 +167,12 @@ class DocumentedTests(LogsTestCase):
     """
 
     def test_table(self) -> None:
-        log = SessionLog(Session(id="s", peer="/run/socket"))
+        log = SessionLog(Session(id="s", peer="/run/socket"), lambda line: "RCPT")
         envelope = Envelope(recipients=[Recipient("b@example.org", Parameters(), OK)])
-        log.heard(b"NOOP", True)
+        log.heard(b"NOOP")
         log.said(OK)
         log.junk()
-        log.refused("RCPT", b"RCPT TO:<c@d>", "s.1", LOCAL_ERROR)
+        log.refused(b"RCPT TO:<c@d>", "s.1", LOCAL_ERROR)
         log.transaction(envelope, 1, OK, True)
         log.ended("done")
         log.failed(ValueError(), False)

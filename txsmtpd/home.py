@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from .core.replies import Reply
 from .core.rules import Rules
+from .core.session import Session
 from .core.settings import Settings
 
 
@@ -56,3 +57,11 @@ def plain_address(address: Any) -> Any:
     if isinstance(address, UNIXAddress):
         return address.name
     return None
+
+
+def make_session(transport: Any, reactor: Any) -> Session:
+    """
+    A session of what the transport knows about its two ends.
+    """
+    peer, local = plain_address(transport.getPeer()), plain_address(transport.getHost())
+    return Session(peer=peer, local=local, reactor=reactor)

@@ -9,6 +9,7 @@ has sent in place of a command, because it may be a password.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from twisted.internet.defer import CancelledError
@@ -49,12 +50,15 @@ def masked(line: bytes, known: bool) -> str:
 class SessionLog:
     """
     The log of one session.
+
+    :param name_of: the name of the verb that a line begins with, or None if there is no such verb.
     """
 
     log: ClassVar[Logger] = Logger()
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, name_of: Callable[[bytes], str | None]) -> None:
         self._session = session
+        self._name_of = name_of
         # Each look at a class's logger makes a new one.
         self._log = self.log
         self._messages = 0
@@ -69,15 +73,12 @@ class SessionLog:
         peer = self._session.peer
         return peer[0] if isinstance(peer, tuple) else peer
 
-    def heard(self, line: bytes, known: bool) -> None:
+    def heard(self, line: bytes) -> None:
         """
         A line of the dialog, where every line is logged.
-
-        :param known: whether it begins with a command that there is.
         """
-        self._log.info(
-            "{session} C: {line}", event="command", session=self._id, line=masked(line, known)
-        )
+        shown = masked(line, self._name_of(line) is not None)
+        self._log.info("{session} C: {line}", event="command", session=self._id, line=shown)
 
     def said(self, reply: Reply) -> None:
         """
@@ -92,13 +93,15 @@ class SessionLog:
         """
         self._log.info("{session}: the client does not speak SMTP", event="junk", session=self._id)
 
-    def refused(self, verb: str, command: bytes, transaction: str, reply: Reply) -> None:
+    def refused(self, line: bytes | None, transaction: str, reply: Reply) -> None:
         """
-        A command was answered with a negative reply.
+        A negative reply was sent.
 
-        :param verb: of the command, or what else was refused, in lower case.
-        :param command: as much of it as may be known.
+        :param line: the command that it answers, or None if it answers none.
         """
+        verb = "session" if line is None else self._name_of(line) or "unknown command"
+        # The addresses are wanted; what other commands bring may be a password.
+        command = masked(line, True) if line is not None and verb in ("MAIL", "RCPT") else verb
         self._log.info(
             "{session}: [{peer}] {command} refused: {reply}",
             event="refusal",
@@ -106,7 +109,7 @@ class SessionLog:
             transaction=transaction,
             peer=self._peer,
             verb=verb,
-            command=masked(command, True),
+            command=command,
             reply=reply.text,
             code=reply.code,
         )

@@ -35,7 +35,7 @@ from .core.replies import Reply
 from .core.session import Envelope, Session
 from .core.settings import Settings
 from .deadline import Deadline
-from .home import Home, plain_address
+from .home import Home, make_session
 from .logs import SessionLog
 from .overrides import VerbMethods
 from .sending import send
@@ -107,12 +107,8 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         self._deadline = Deadline(self.factory.reactor, self._expired)
         self._session_end = Deadline(self.factory.reactor, self._session_expired)
         super().connectionMade()
-        session = Session(
-            peer=plain_address(self.transport.getPeer()),
-            local=plain_address(self.transport.getHost()),
-            reactor=self.factory.reactor,
-        )
-        self._log = SessionLog(session)
+        session = make_session(self.transport, self.factory.reactor)
+        self._log = SessionLog(session, self.factory.rules.name_of)
         self._verbose = self.settings.verbose
         refusal = self.factory.admit(self)
         if refusal is not None:
@@ -149,7 +145,7 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         self._progress = True
         self._line = line
         if self._verbose:
-            self._log.heard(line, self._verb() is not None)
+            self._log.heard(line)
         self._try(self.dialog.command, line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -315,20 +311,11 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         Log a reply that deserves it.
         """
         if reply.code >= 400:
-            line = self._line
-            verb = "session" if line is None else self._verb() or "unknown command"
-            # The addresses are wanted; what other commands bring may be a password.
-            command = line if line is not None and verb in ("MAIL", "RCPT") else verb.encode()
-            self._log.refused(verb, command, self._transaction(), reply)
+            # A connection that is turned away has no dialog.
+            transaction = self.dialog.envelope.id if self._admitted else ""
+            self._log.refused(self._line, transaction, reply)
         if self._verbose:
             self._log.said(reply)
-
-    def _transaction(self) -> str:
-        return self.dialog.envelope.id if self._admitted else ""
-
-    def _verb(self) -> str | None:
-        assert self._line is not None
-        return self.factory.rules.name_of(self._line)
 
     def _flush(self) -> None:
         if self._out:
