@@ -118,9 +118,6 @@ class SMTPFactory(ServerFactory):
         protocol.factory = self
         return protocol
 
-    def logPrefix(self) -> str:
-        return type(self).__name__
-
     # What a connection asks for.
 
     def next_session_id(self) -> str:

@@ -97,9 +97,6 @@ class SMTP(VerbMethods, BrakedLineReceiver):
     def envelope(self) -> Envelope:
         return self.dialog.envelope
 
-    def logPrefix(self) -> str:
-        return type(self).__name__
-
     # What the transport calls.
 
     def connectionMade(self) -> None:
