@@ -20,24 +20,10 @@ from txsmtpd.core.rules import Rules, make_rules
 from txsmtpd.core.session import Session
 from txsmtpd.core.settings import Settings
 from txsmtpd.core.verbs import VERBS
-from txsmtpd.extensions.base import Extension
-from txsmtpd.extensions.chunking import Chunking
-from txsmtpd.extensions.eight_bit_mime import EightBitMIME
-from txsmtpd.extensions.enhanced_status_codes import EnhancedStatusCodes
-from txsmtpd.extensions.limits import Limits
-from txsmtpd.extensions.pipelining import Pipelining
-from txsmtpd.extensions.size import Size
-from txsmtpd.extensions.smtputf8 import SMTPUTF8
+from txsmtpd.factory import DEFAULT
 
-EXTENSIONS: tuple[type[Extension], ...] = (
-    Pipelining,
-    Size,
-    EightBitMIME,
-    SMTPUTF8,
-    EnhancedStatusCodes,
-    Chunking,
-    Limits,
-)
+#: What the core is tested with: what a server offers.
+EXTENSIONS = DEFAULT
 
 #: A transaction up to its content.
 OPENING = ("EHLO client.example", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>")

@@ -197,8 +197,7 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         """
         Let something go on that nobody waits for, but no longer than any hook.
         """
-        if self.settings.hook_timeout:
-            seconds = self.settings.hook_timeout
+        if seconds := self.settings.hook_timeout:
             work.addTimeout(seconds, self.factory.reactor, lambda result, timeout: result)
         self.factory.outlive(work)
 

@@ -225,6 +225,14 @@ class InteropTestCase(SynchronousTestCase):
             check=False,
         )
 
+    def assertStatus(self, ended: subprocess.CompletedProcess[bytes], status: int = 0) -> str:
+        """
+        :return: what the program said on stderr.
+        """
+        errors = ended.stderr.decode()
+        self.assertEqual(ended.returncode, status, errors)
+        return errors
+
     def file(self, content: bytes) -> str:
         """
         :return: the path of a file with that content.

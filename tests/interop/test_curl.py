@@ -44,14 +44,6 @@ class CurlTests(InteropTestCase):
             arguments += ["--mail-rcpt", recipient]
         return self.curl(server, *arguments, "-T", self.file(content), *options)
 
-    def assertStatus(self, ended: subprocess.CompletedProcess[bytes], status: int = 0) -> str:
-        """
-        :return: the transcript.
-        """
-        transcript = ended.stderr.decode()
-        self.assertEqual(ended.returncode, status, transcript)
-        return transcript
-
     def test_content(self) -> None:
         server = self.serve()
         contents = {**MESSAGES, "binary": BINARY, "empty": b"", "large": large(5 * 2**20)}

@@ -32,14 +32,6 @@ class MsmtpTests(InteropTestCase):
         tos = recipients or ("ann@example.com",)
         return self.msmtp(server, f"--from={sender}", "--", *tos, data=content)
 
-    def assertStatus(self, ended: subprocess.CompletedProcess[bytes], status: int = 0) -> str:
-        """
-        :return: what it said on stderr.
-        """
-        errors = ended.stderr.decode()
-        self.assertEqual(ended.returncode, status, errors)
-        return errors
-
     def test_content(self) -> None:
         server = self.serve()
         contents = {**MESSAGES, "binary": BINARY, "empty": b"", "large": large(5 * 2**20)}

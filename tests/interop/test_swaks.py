@@ -38,7 +38,7 @@ class SwaksTests(InteropTestCase):
         data = self.file(content + b".\r\n")
         return self.run_program(*arguments, "--data", f"@{data}", *options)
 
-    def assertStatus(self, ended: subprocess.CompletedProcess[bytes], status: int) -> str:
+    def assertStatus(self, ended: subprocess.CompletedProcess[bytes], status: int = 0) -> str:
         """
         :return: the transcript.
         """
