@@ -90,7 +90,8 @@ class BrakedLineReceiver(LineReceiver):
             self._buffer = self.clearLineBuffer()
             self.feeding = False
         if not self.closing:
-            self._hold()
+            if self.brakes:
+                self._hold()
             self.afterInput()
 
     def _feed(self) -> None:
@@ -98,20 +99,21 @@ class BrakedLineReceiver(LineReceiver):
         The loop of LineReceiver, but it does not copy the rest of the buffer for every line: many
         short ones in one segment would cost the square of their number.
         """
-        while not self.paused and not self.closing and not self.transport.disconnecting:
+        transport, delimiter, most = self.transport, self.delimiter, self.MAX_LENGTH
+        while not self.paused and not self.closing and not transport.disconnecting:
             buffer, start = self._buffer, self._done
             if start >= len(buffer):
                 return
             if not self.line_mode:
                 self.rawDataReceived(self.clearLineBuffer())
                 continue
-            end = buffer.find(self.delimiter, start)
-            if end < 0 and len(buffer) - start < self.MAX_LENGTH + len(self.delimiter):
+            end = buffer.find(delimiter, start)
+            if end < 0 and len(buffer) - start < most + len(delimiter):
                 return
-            if end < 0 or end - start > self.MAX_LENGTH:
+            if end < 0 or end - start > most:
                 self.lineLengthExceeded(self.clearLineBuffer())
                 return
-            self._done = end + len(self.delimiter)
+            self._done = end + len(delimiter)
             self.lineReceived(buffer[start:end])
 
     def clearLineBuffer(self) -> bytes:
@@ -122,7 +124,7 @@ class BrakedLineReceiver(LineReceiver):
         return rest
 
     def _hold(self) -> None:
-        if self.brakes and not self._held and len(self._buffer) > HELD:
+        if not self._held and len(self._buffer) > HELD:
             self._held = True
             self.transport.pauseProducing()
 

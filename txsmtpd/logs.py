@@ -9,11 +9,12 @@ has sent in place of a command, because it may be a password.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from twisted.internet.defer import CancelledError
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from .core.replies import Reply
@@ -121,19 +122,28 @@ class SessionLog:
         :param gone: whether the client has gone and will not hear of it.
         """
         self._messages += reply.positive
-        self._log.info(
-            "{session}: message {transaction} from <{sender}> to {recipients}, {size} octets:"
-            " {reply}{unheard}",
-            event="transaction",
-            session=self._id,
-            transaction=envelope.id,
-            sender=envelope.mail_from,
-            recipients=[recipient.address for recipient in envelope.recipients],
-            size=size,
-            reply=reply.text,
-            code=reply.code,
-            unheard=", but the client had gone" if gone else "",
-        )
+        log = self._log
+        # What Logger.info does.  That takes longer than all else about a small message's log line,
+        # because it looks for the level in a list that it sorts anew each time.
+        event = {
+            "log_logger": log,
+            "log_level": LogLevel.info,
+            "log_namespace": log.namespace,
+            "log_source": log.source,
+            "log_format": "{session}: message {transaction} from <{sender}> to {recipients},"
+            " {size} octets: {reply}{unheard}",
+            "log_time": time.time(),
+            "event": "transaction",
+            "session": self._id,
+            "transaction": envelope.id,
+            "sender": envelope.mail_from,
+            "recipients": [recipient.address for recipient in envelope.recipients],
+            "size": size,
+            "reply": reply.text,
+            "code": reply.code,
+            "unheard": ", but the client had gone" if gone else "",
+        }
+        log.observer(event)
 
     def ended(self, reason: str) -> None:
         """

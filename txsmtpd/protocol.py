@@ -115,6 +115,7 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         session.id = self.factory.next_session_id()
         steps = Steps(self._failed, self._outlive)
         self.dialog = Dialog(self.factory.rules, steps, self, session)
+        self._command = self.dialog.command
         self._session_end.within(self.settings.session_timeout)
         self._watch()
         self.feeding = True
@@ -143,7 +144,7 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         self._line = line
         if self._verbose:
             self._log.heard(line)
-        self._try(self.dialog.command, line)
+        self._try(self._command, line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self._say_goodbye(replies.ENDLESS_LINE)
@@ -314,22 +315,23 @@ class SMTP(VerbMethods, BrakedLineReceiver):
             self._log.said(reply)
 
     def _flush(self) -> None:
-        if self._out:
-            data = b"".join(self._out)
-            self._out.clear()
-            if self.sends_at_once:
-                send(self.transport, data)
-            else:
-                self.transport.write(data)
+        data = b"".join(self._out)
+        self._out.clear()
+        if self.sends_at_once:
+            send(self.transport, data)
+        else:
+            self.transport.write(data)
 
     def afterInput(self) -> None:
         if self.closing:
             return
-        self._flush()
+        if self._out:
+            self._flush()
         if self._progress:
             self._progress = False
             self._watch()
-        self._part_if_due()
+        if self._farewell is not None:
+            self._part_if_due()
         if self._half_closed and not self.brakes and not self.closing:
             self.close()
 
@@ -372,7 +374,8 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         """
         if self._lost:
             return
-        self._flush()
+        if self._out:
+            self._flush()
         super().close()
         self._deadline.within(LINGER)
 

@@ -147,7 +147,7 @@ class Context:
         """
         Ask a hook, from a coroutine.
         """
-        reply = self.ask(hook, default, _itself, *arguments)
+        reply = self.ask(hook, default, itself, *arguments)
         return reply if isinstance(reply, Reply) else await reply
 
     async def _conclude_later(
@@ -187,5 +187,8 @@ class Context:
         return reply
 
 
-def _itself(reply: Reply) -> Reply:
+def itself(reply: Reply) -> Reply:
+    """
+    The conclusion of who wants to know the reply and nothing else.
+    """
     return reply

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 from .content import LineMeter, has_bare_newline, normalize_newlines
-from .context import Context
+from .context import Context, itself
 from .eager import eagerly
 from .hooks import Hook, is_later
 from .outcomes import Outcome, Step
@@ -193,7 +193,8 @@ class Delivery:
         """
         # If the client has gone, what failed then failed because of that.
         reason = self._context.gone or reason
-        self._release()
+        if self._buffer is not None:
+            self._release()
         receivers, self._receivers = self._receivers, []
         for receiver in receivers:
             if receiver is not None:
@@ -212,9 +213,8 @@ class Delivery:
             runner.report(error)
 
     def _release(self) -> None:
-        if self._buffer is not None:
-            self._context.rules.budget.give_back(self._taken)
-            self._buffer = None
+        self._context.rules.budget.give_back(self._taken)
+        self._buffer = None
 
     def finish(self) -> Step:
         """
@@ -229,7 +229,8 @@ class Delivery:
         # From here on nothing but a verdict ends it: see `Body.delivers`.
         self._context.delivery = None
         reply = self.refusal or await self._verdict()
-        self._release()
+        if self._buffer is not None:
+            self._release()
         if reply.positive:
             self._context.errors = 0
         self._context.end_content()
@@ -248,7 +249,8 @@ class Delivery:
                     return _NOT_ASCII
         verdict = DELIVERED
         for hook in self._hooks():
-            reply = await context.verdict(hook, DELIVERED)
+            answer = context.ask(hook, DELIVERED, itself)
+            reply = answer if isinstance(answer, Reply) else await answer
             if not reply.positive:
                 self.abort(str(reply))
                 return reply

@@ -19,7 +19,7 @@ from .eager import eagerly
 from .hooks import Hook
 from .outcomes import CLOSE, Body, Outcome, Step, Verb
 from .replies import Rejected, Reply
-from .rules import Check, Parameter
+from .rules import Parameter
 from .session import Envelope, Parameters, Recipient
 from .states import NO_RCPT
 
@@ -33,6 +33,8 @@ _RCPT_SYNTAX = "RCPT TO:<address> [parameters]"
 _BAD_MAIL = _syntax(_MAIL_SYNTAX)
 _BAD_RCPT = _syntax(_RCPT_SYNTAX)
 _BAD_VRFY = _syntax("VRFY address")
+_SENDER_OK = (replies.SENDER_OK,)
+_RECIPIENT_OK = (replies.RECIPIENT_OK,)
 
 
 def _only(reply: Reply) -> Outcome:
@@ -94,16 +96,19 @@ def mail(context: Context, argument: str) -> Step:
     MAIL (RFC 5321 section 4.1.1.2).
     """
     text = _after_keyword(argument, "FROM:", _BAD_MAIL)
-    utf8 = _asks_for_utf8(text)
+    utf8 = not text.isascii() and _asks_for_utf8(text)
     address, rest = _path(context, text, utf8, replies.BAD_SENDER)
     options = Parameters()
     if rest:
         options = _options(context, rest, utf8, context.rules.mail_parameters)
-    _run(context.rules.mail_checks, context, options)
+    for check in context.rules.mail_checks:
+        check(context.session, context.envelope, options)
     if not (context.envelope.smtp_utf8 or text.isascii()):
         # It was asked for, but is not offered.
         raise Rejected(replies.NEEDS_SMTPUTF8)
     opened = partial(_opened, context, address, options)
+    if context.hooks.MAIL is None:
+        return Outcome(_SENDER_OK, None, opened)
     conclude = partial(_recorded, opened)
     return context.ask(context.hooks.MAIL, replies.SENDER_OK, conclude, address, options)
 
@@ -116,8 +121,6 @@ def _asks_for_utf8(text: str) -> bool:
     """
     Whether the sender may be non-ASCII, which is said behind it, by SMTPUTF8 (RFC 6531).
     """
-    if text.isascii():
-        return False
     try:
         return ("SMTPUTF8", None) in grammar.parameters(grammar.split_path(text)[1], utf8=True)
     except grammar.GrammarError:
@@ -148,22 +151,32 @@ def rcpt(context: Context, argument: str) -> Step:
         options = _options(context, rest, envelope.smtp_utf8, context.rules.rcpt_parameters)
     if 0 < context.settings.max_recipients <= len(envelope.recipients):
         raise Rejected(replies.TOO_MANY_RECIPIENTS)
-    _run(context.rules.rcpt_checks, context, options)
+    for check in context.rules.rcpt_checks:
+        check(context.session, envelope, options)
+    addressed = partial(_addressed, envelope, address, options)
+    if context.hooks.RCPT is None:
+        return Outcome(_RECIPIENT_OK, None, partial(addressed, replies.RECIPIENT_OK))
     # What the list looks like before the hook tells whether the hook has changed it.
-    before = None if context.hooks.RCPT is None else list(envelope.rcpt_tos)
+    before = list(envelope.rcpt_tos)
 
     def conclude(reply: Reply) -> Outcome:
-        recipient = Recipient(address, options, reply)
-        return Outcome((reply,), None, partial(_addressed, envelope, recipient, before))
+        return Outcome((reply,), None, partial(addressed, reply, before))
 
     return context.ask(context.hooks.RCPT, replies.RECIPIENT_OK, conclude, address, options)
 
 
-def _addressed(envelope: Envelope, recipient: Recipient, before: list[str] | None) -> None:
-    envelope.recipients.append(recipient)
+def _addressed(
+    envelope: Envelope,
+    address: str,
+    options: Parameters,
+    reply: Reply,
+    before: list[str] | None = None,
+) -> None:
+    envelope.recipients.append(Recipient(address, options, reply))
     if before is None or envelope.rcpt_tos == before:
-        envelope.rcpt_tos.append(recipient.address)
-        envelope.rcpt_options.extend(recipient.options)
+        envelope.rcpt_tos.append(address)
+        if options:
+            envelope.rcpt_options.extend(options)
 
 
 def _after_keyword(argument: str, keyword: str, otherwise: Reply) -> str:
@@ -223,11 +236,6 @@ def _value(context: Context, parameter: Parameter, text: str | None) -> Any:
         return parameter.parse(context.session, text)
     except ValueError:
         raise Rejected(replies.BAD_PARAMETER) from None
-
-
-def _run(checks: tuple[Check, ...], context: Context, options: Parameters) -> None:
-    for check in checks:
-        check(context.session, context.envelope, options)
 
 
 def data(context: Context, argument: str) -> Step:
