@@ -69,6 +69,10 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
+async def _done() -> None:
+    pass
+
+
 class Runner:
     """
     A :class:`txsmtpd.core.outcomes.Runner` that keeps what it is told.
@@ -79,6 +83,8 @@ class Runner:
         #: What to call when something comes too late, and what was cancelled.
         self.late: list[Callable[[Any], None]] = []
         self.cancelled: list[Any] = []
+        #: The pauses that were made: they take no time.
+        self.paused: list[float] = []
         self._detached: list[Coroutine[Any, Any, Any]] = []
 
     def start(
@@ -95,6 +101,10 @@ class Runner:
 
     def cancel(self, waiting: Any) -> None:
         self.cancelled.append(waiting)
+
+    def pause(self, seconds: float) -> Any:
+        self.paused.append(seconds)
+        return _awaited(_done())
 
     def detach(self, awaitable: Awaitable[Any]) -> None:
         self._detached.append(_awaited(awaitable))

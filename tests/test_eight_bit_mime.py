@@ -4,9 +4,17 @@ Tests for :mod:`txsmtpd.extensions.eight_bit_mime`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from .corekit import Client, Mailbox, opened
+from txsmtpd.extensions.eight_bit_mime import BinaryMIME
+
+from .corekit import EXTENSIONS, Client, Mailbox, opened
+
+# It may be one of them already.
+WITH_BINARY = tuple(dict.fromkeys((*EXTENSIONS, BinaryMIME)))
+WITHOUT_BINARY = tuple(extension for extension in EXTENSIONS if extension is not BinaryMIME)
 
 
 class EightBitMIMETests(SynchronousTestCase):
@@ -59,3 +67,73 @@ class EightBitMIMETests(SynchronousTestCase):
         (reply,) = client.send(b"EHLO client.example\r\n")
         self.assertNotIn("8BITMIME", reply.lines)
         self.assertEqual(["555 5.5.4"], client.say("MAIL FROM:<a@b> BODY=8BITMIME"))
+
+
+class BinaryMIMETests(SynchronousTestCase):
+    """
+    RFC 3030 section 3.
+    """
+
+    def greeted(self, *handlers: object, **settings: Any) -> tuple[Client, bool]:
+        """
+        A client, and whether it was offered BINARYMIME.
+        """
+        client = Client(*handlers, **{"extensions": WITH_BINARY, **settings})
+        (reply,) = client.send(b"EHLO client.example\r\n")
+        return client, "BINARYMIME" in reply.lines
+
+    def test_offered(self) -> None:
+        client, offered = self.greeted()
+        self.assertTrue(offered)
+        for value in ("BINARYMIME", "BinaryMime"):
+            self.assertEqual(["250 2.1.0"], client.say(f"MAIL FROM:<a@b> BODY={value}"))
+            self.assertEqual("BINARYMIME", client.envelope.body)
+            client.say("RSET")
+
+    def test_in_any_order(self) -> None:
+        client, offered = self.greeted(extensions=WITH_BINARY[::-1])
+        self.assertTrue(offered)
+        self.assertEqual(["250 2.1.0"], client.say("MAIL FROM:<a@b> BODY=BINARYMIME"))
+
+    def test_malformed(self) -> None:
+        client, _ = self.greeted()
+        for value in ("BINARY", "BINARYM\u0131ME SMTPUTF8"):
+            self.assertEqual(["501 5.5.4"], client.say(f"MAIL FROM:<a@b> BODY={value}"))
+
+    def test_not_offered(self) -> None:
+        """
+        What is not offered is a bad value of BODY: the extension is missing, or a limit on the
+        length of lines would refuse what has none.
+        """
+        for settings in ({"extensions": WITHOUT_BINARY}, {"line_length_limit": 1000}):
+            client, offered = self.greeted(**settings)
+            self.assertFalse(offered)
+            self.assertEqual(["501 5.5.4"], client.say("MAIL FROM:<a@b> BODY=BINARYMIME"))
+            self.assertEqual(["250 2.1.0"], client.say("MAIL FROM:<a@b> BODY=8BITMIME"))
+
+    def test_decoded(self) -> None:
+        client, offered = self.greeted(decode_data=True, enable_SMTPUTF8=False)
+        self.assertFalse(offered)
+        self.assertEqual(["555 5.5.4"], client.say("MAIL FROM:<a@b> BODY=BINARYMIME"))
+
+    def test_data(self) -> None:
+        """
+        It cannot come by DATA; a message of another kind can.
+        """
+        client, _ = self.greeted()
+        client.say("MAIL FROM:<a@b> BODY=BINARYMIME", "RCPT TO:<c@d>")
+        self.assertEqual(["503 5.5.1"], client.say("DATA"))
+        client.say("RSET", "MAIL FROM:<a@b> BODY=8BITMIME", "RCPT TO:<c@d>")
+        self.assertEqual(["354"], client.say("DATA"))
+
+    def test_kept(self) -> None:
+        """
+        Whatever becomes of bare newlines in DATA.
+        """
+        content = bytes(range(256)) + b"\n.\n\r.\r\r\n.\r\n"
+        for bare_newline in ("reject", "normalize", "keep"):
+            mailbox = Mailbox()
+            client, _ = self.greeted(mailbox, bare_newline=bare_newline)
+            client.say("MAIL FROM:<a@b> BODY=BINARYMIME", "RCPT TO:<c@d>")
+            client.send(b"BDAT %d LAST\r\n%b" % (len(content), content))
+            self.assertEqual([content], mailbox.contents)

@@ -1003,7 +1003,7 @@ class MaximumTests(FlowTestCase):
         factory = make_factory(RecordingHandler(), max_connections_per_host=2)
         for number in range(10):
             connect(factory, peer=peer(f"192.0.2.{number}")).disconnect()
-        self.assertEqual(len(factory._hosts), 0)
+        self.assertEqual(len(factory.census._hosts), 0)
 
     def test_per_host_and_total(self) -> None:
         factory = make_factory(RecordingHandler(), max_connections=2, max_connections_per_host=1)

@@ -134,9 +134,9 @@ class SessionIdTests(SynchronousTestCase):
         Another start of the server uses other names, as the same log may have both.
         """
         clock = Clock()
-        first = make_factory(RecordingHandler(), reactor=clock).next_session_id()
+        first = make_factory(RecordingHandler(), reactor=clock).census.next_session_id()
         clock.advance(1)
-        second = make_factory(RecordingHandler(), reactor=clock).next_session_id()
+        second = make_factory(RecordingHandler(), reactor=clock).census.next_session_id()
         self.assertNotEqual(first, second)
 
 

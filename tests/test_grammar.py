@@ -538,6 +538,99 @@ class XtextTests(GrammarTestCase):
         self.assertEqual(grammar.xtext_decode(grammar.xtext_encode(decoded)), decoded)
 
 
+class UnitextTests(GrammarTestCase):
+    """
+    Addresses of the type utf-8 (RFC 6533 section 3).
+    """
+
+    def test_decoded(self) -> None:
+        for text, decoded in [
+            ("plain@example.net", "plain@example.net"),
+            ("j\\x{F6}rg", "jörg"),
+            ("j\\x{f6}rg", "jörg"),
+            ("jörg@例.example", "jörg@例.example"),
+            ("\\x{4F8B}\\x{1F4E7}\\x{10FFFD}", "例\U0001f4e7\U0010fffd"),
+            ("a\\x{2B}b\\x{3D}c\\x{20}d\\x{5C}e", "a+b=c d\\e"),
+            ("x{F6}", "x{F6}"),
+        ]:
+            self.assertEqual(grammar.unitext_decode(text), decoded)
+
+    def test_malformed(self) -> None:
+        for text in [
+            "", "a+b", "a=b", "a b", "\\", "a\\", "\\x", "\\x{", "\\x{}", "\\x{E", "\\x{E}",
+            "\\xE9", "\\X{E9}", "\\x{G1}", "\\x{0E9}", "\\x{00E9}", "\\x{110000}", "\\x{1000000}",
+            "\\\\",
+            "\\x{\u0661\u0661}", "\\x{ E9}", "a\n",
+        ]:  # fmt: skip
+            self.assertRefused(grammar.unitext_decode, text)
+
+    def test_needless(self) -> None:
+        """
+        A character that can stand for itself must.
+        """
+        for point in range(0x21, 0x7F):
+            text = f"\\x{{{point:02X}}}"
+            if chr(point) in "+=\\":
+                self.assertEqual(grammar.unitext_decode(text), chr(point))
+            else:
+                self.assertRefused(grammar.unitext_decode, text)
+
+    def test_hidden(self) -> None:
+        for control in CONTROLS:
+            self.assertRefused(grammar.unitext_decode, f"a\\x{{{ord(control):02X}}}b")
+            self.assertRefused(grammar.unitext_decode, f"a{control}b")
+
+    @repeatable
+    @given(st.text(min_size=1))
+    def test_round_trip(self, text: str) -> None:
+        encoded = "".join(
+            c if "!" <= c <= "~" and c not in "+=\\" else f"\\x{{{ord(c):02X}}}" for c in text
+        )
+        if set(text) & set(CONTROLS):
+            self.assertRefused(grammar.unitext_decode, encoded)
+        else:
+            self.assertEqual(grammar.unitext_decode(encoded), text)
+
+
+class TypedAddressTests(GrammarTestCase):
+    """
+    Addresses that say what they are (RFC 3461 section 4.2).
+    """
+
+    def test_types(self) -> None:
+        for text, address in [
+            ("rfc822;a+2Bb@c", ("rfc822", "a+b@c")),
+            ("RFC822;A@B", ("rfc822", "A@B")),
+            ("rfc822;", ("rfc822", "")),
+            ("x-y!#;a;b", ("x-y!#", "a;b")),
+            ("Utf-8;\\x{E9}", ("utf-8", "é")),
+            ("rfc822;\\x{E9}", ("rfc822", "\\x{E9}")),
+        ]:
+            self.assertEqual(grammar.typed_address(text), address)
+
+    def test_malformed(self) -> None:
+        for text in [
+            "", ";", "rfc822", ";a", "a b;c", "a.b;c", "a@b;c", "(a);c", "é;a", "rfc822;+",
+            "utf-8;", "utf-8;a+2Bb", "rfc822;+C3+A9", "rfc822;+0A", "rfc822;a\n", "\u212a;a",
+        ]:  # fmt: skip
+            self.assertRefused(grammar.typed_address, text)
+
+    def test_ascii_only(self) -> None:
+        self.assertEqual(grammar.ascii_xtext_decode("a+20b"), "a b")
+        for text in ["+C3+A9", "é", "+", "+0D"]:
+            self.assertRefused(grammar.ascii_xtext_decode, text)
+
+
+class CapitalsTests(GrammarTestCase):
+    """
+    Keywords in capitals.
+    """
+
+    def test_upper(self) -> None:
+        self.assertEqual(grammar.ascii_upper("8bitMime-x"), "8BITMIME-X")
+        self.assertEqual(grammar.ascii_upper("\u0131\u017f\xdf\u212aé"), "\u0131\u017f\xdf\u212aé")
+
+
 def joined(separator: str, parts: st.SearchStrategy[str], count: int) -> st.SearchStrategy[str]:
     return st.lists(parts, min_size=1, max_size=count).map(separator.join)
 
@@ -637,8 +730,9 @@ class TimeTests(SynchronousTestCase):
     units = (
         '"', '\\"', '"\\"', "\\", "a-", "-", "a.", "a", ".", "@a,", "@a-,", "a@", "<", "<>", "[",
         "[a]", '["', "(", " ", "a ", "a=", "+41", ":", "1:", "é",
+        "\\x{", "\\x{E9}", ";",
     )  # fmt: skip
-    heads = ("", "<", '<"', "<@a:b@", "[IPv6:", "A=")
+    heads = ("", "<", '<"', "<@a:b@", "[IPv6:", "A=", "utf-8;", "rfc822;")
     tails = ("", ">", "\x00")
 
     def texts(self) -> Iterable[str]:
@@ -657,6 +751,8 @@ class TimeTests(SynchronousTestCase):
             lambda text: grammar.parameters(text, utf8=True),
             grammar.xtext_encode,
             grammar.xtext_decode,
+            grammar.unitext_decode,
+            grammar.typed_address,
         ]
         for text in self.texts():
             started = time.process_time()

@@ -87,19 +87,24 @@ class LayersTests(SynchronousTestCase):
         Not even the extensions; and besides itself it imports only the contract.
         """
         core = within(FILES, "txsmtpd.core")
-        above = FILES.keys() - core - {"txsmtpd.interfaces"}
+        leaves = within(FILES, "txsmtpd.sasl")
+        above = FILES.keys() - core - leaves - {"txsmtpd.interfaces"}
         self.assertNoImport(core, *(above - {"txsmtpd"}))
         self.assertNotIn("txsmtpd", set().union(*map(imports, core)))
 
     def test_extensions_know_no_dialog(self) -> None:
         extensions = within(FILES, "txsmtpd.extensions")
         ours = within(FILES, "txsmtpd") - {"txsmtpd"}
-        allowed = within(ours, "txsmtpd.core", "txsmtpd.extensions", "txsmtpd.interfaces")
+        allowed = within(ours, "txsmtpd.core", "txsmtpd.extensions", "txsmtpd.interfaces", "txsmtpd.sasl")
         self.assertNoImport(extensions, "txsmtpd.core.dialog", *(ours - allowed))
 
     def test_replies_know_nothing(self) -> None:
         for leaf in ("replies", "content", "settings", "states", "grammar"):
             self.assertNoImport([f"txsmtpd.core.{leaf}"], "txsmtpd")
+
+    def test_mechanisms_know_nothing(self) -> None:
+        sasl = within(FILES, "txsmtpd.sasl")
+        self.assertNoImport(sasl, *(FILES.keys() - sasl - {"txsmtpd"}))
 
     def test_handlers_know_the_contract(self) -> None:
         """

@@ -181,7 +181,7 @@ class ReplaceTests(SynchronousTestCase):
 
     def make(self, **own: Verb) -> Rules:
         settings = Settings(hostname="mx.example")
-        return make_rules(settings, [Mailbox()], [Chunking(settings)], VERBS, lambda builtin: own)
+        return make_rules(settings, [Mailbox()], [Chunking(settings)], VERBS, replace=lambda builtin: own)
 
     def test_none(self) -> None:
         made = self.make()
@@ -229,7 +229,7 @@ class ReplaceTests(SynchronousTestCase):
             return {}
 
         settings = Settings()
-        make_rules(settings, [Mailbox()], [Chunking(settings)], VERBS, replace)
+        make_rules(settings, [Mailbox()], [Chunking(settings)], VERBS, replace=replace)
         self.assertEqual([{*VERBS, "BDAT"}], seen)
 
 

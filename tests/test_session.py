@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd.core.replies import RECIPIENT_OK
-from txsmtpd.core.session import Envelope, Parameters, Recipient, Session
+from txsmtpd.core.session import TLS, Envelope, Parameters, Recipient, Session
 
 
 class ParametersTests(SynchronousTestCase):
@@ -116,3 +116,26 @@ class RecipientTests(SynchronousTestCase):
     def test_fixed(self) -> None:
         one = Recipient("a@b", Parameters(), RECIPIENT_OK)
         self.assertRaises(AttributeError, setattr, one, "address", "c@d")
+
+
+class TLSTests(SynchronousTestCase):
+    """
+    What is known about TLS.
+    """
+
+    def test_defaults(self) -> None:
+        tls = TLS("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256)
+        self.assertEqual((None, None), (tls.server_name, tls.peer_certificate))
+        self.assertIsNone(tls.channel_binding("tls-exporter"))
+
+    def test_fixed(self) -> None:
+        tls = TLS("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256)
+        self.assertRaises(AttributeError, setattr, tls, "version", "TLSv1.2")
+
+    def test_secrets(self) -> None:
+        """
+        What binds credentials to a connection is nobody else's business.
+        """
+        tls = TLS("", "", 0, channel_binding={"tls-exporter": b"canary"}.get)
+        self.assertEqual(b"canary", tls.channel_binding("tls-exporter"))
+        self.assertNotIn("canary", repr(tls))

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,7 +24,7 @@ request: ContextVar[str] = ContextVar("request", default="none")
 class StepsTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reported: list[BaseException] = []
-        self.steps = Steps(self.reported.append)
+        self.steps = Steps(self.reported.append, [].append, Clock())
 
     def start(self, awaitable: Awaitable[Any]) -> Deferred[Any]:
         """
@@ -458,7 +459,7 @@ class DetachTests(StepsTestCase):
         What goes on is somebody's business, until it ends.
         """
         work: list[Deferred[Any]] = []
-        steps = Steps(self.reported.append, work.append)
+        steps = Steps(self.reported.append, work.append, Clock())
         steps.detach(succeed(None))
         self.assertEqual(work, [])
         hook: Deferred[None] = Deferred()

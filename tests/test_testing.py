@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from functools import partial
 from io import BytesIO
+from textwrap import dedent
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -23,7 +24,7 @@ from zope.interface.verify import verifyObject
 from txsmtpd.core.hooks import HOOKS
 from txsmtpd.core.replies import Rejected, Reply
 from txsmtpd.core.session import Envelope, Session
-from txsmtpd.factory import SMTPFactory
+from txsmtpd.factory import DEFAULT, SMTPFactory
 from txsmtpd.interfaces import IContentHook, IContentReceiver, IDATAHook, IRCPTHook
 from txsmtpd.testing import (
     Call,
@@ -662,6 +663,38 @@ class TranscriptTests(SynchronousTestCase):
             for cut in cuts:
                 transcript.replay(cut=cut)
 
+    def test_extensions(self) -> None:
+        """
+        There are those that are named besides the default ones, with the settings that follow.
+        """
+        text = """
+            %extension txsmtpd.extensions.size.Size
+            %extension txsmtpd.extensions.mt_priority.MTPriority
+            %extension txsmtpd.extensions.deliverby.DeliverBy minimum=300
+            S: 220 ...
+            C: EHLO client.example
+            S: *
+            C: MAIL FROM:<a@b> SIZE=1 MT-PRIORITY=3 BY=300;R
+            S: 250 2.1.0 ...
+            C: RSET
+            S: 250 2.0.0 ...
+            C: MAIL FROM:<a@b> BY=299;R
+            S: 555 5.5.4 ...
+            """
+        transcript = Transcript.parse(dedent(text))
+        transcript.replay()
+        offered: list[Any] = []
+
+        def make(handler: object, **settings: Any) -> SMTPFactory:
+            offered.append(settings.get("extensions"))
+            return make_factory(handler, **settings)
+
+        transcript.replay(make)
+        Transcript.parse("%extension txsmtpd.extensions.size.Size\nS: 220 ...").replay(make)
+        more, default = offered
+        self.assertEqual((*DEFAULT, *transcript.extensions[1:]), more)
+        self.assertIsNone(default)
+
     def test_raise(self) -> None:
         """
         The exception's words never get to the client.
@@ -716,7 +749,7 @@ class TranscriptTests(SynchronousTestCase):
 
         def with_connection(handler: object, **settings: Any) -> SMTPFactory:
             factory = make_factory(handler, **settings)
-            factory.release = lambda protocol: None  # type: ignore[method-assign]
+            factory.census.release = lambda connection: None  # type: ignore[method-assign]
             return factory
 
         def with_content(handler: object, **settings: Any) -> SMTPFactory:
@@ -745,7 +778,7 @@ class TranscriptTests(SynchronousTestCase):
         for cut in cuts:
             self.assertEqual(first, rehearsal.replay(cut))
         (factory,) = made
-        factory.release = lambda protocol: None  # type: ignore[method-assign]
+        factory.census.release = lambda connection: None  # type: ignore[method-assign]
         error = self.assertRaises(AssertionError, rehearsal.replay)
         self.assertTrue(str(error).startswith("the connection still counts"), str(error))
 
@@ -774,6 +807,10 @@ class TranscriptTests(SynchronousTestCase):
             "%set timeout=(",
             "%hook",
             "%hook RCPT",
+            "%extension",
+            "%extension txsmtpd.extensions.size.Sise",
+            "%extension nowhere.Size",
+            "%extension txsmtpd.extensions.size.Size limit",
             "%unknown",
         ):
             error = self.assertRaises(ValueError, Transcript.parse, f"\n{line}")

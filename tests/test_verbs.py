@@ -820,7 +820,7 @@ class OthersTests(SynchronousTestCase):
 
     def test_help(self) -> None:
         client = Client()
-        names = "BDAT DATA EHLO EXPN HELO HELP MAIL NOOP QUIT RCPT RSET VRFY"
+        names = "AUTH BDAT DATA EHLO EXPN HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY"
         self.assertEqual(f"214 2.0.0 Commands: {names}", client.ask("HELP"))
         self.assertEqual(f"214 2.0.0 Commands: {names}", client.ask("HELP \u00e9 what"))
         self.assertEqual("214 2.0.0 Syntax: NOOP [text]", client.ask("HELP noop"))

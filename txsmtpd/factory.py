@@ -5,22 +5,22 @@ The factory: settings, handlers and extensions, made once into what every connec
 from __future__ import annotations
 
 import socket
-from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
-from itertools import count
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 
-from .core import replies
-from .core.replies import Reply
+from .census import Census
+from .core.content import Budget
 from .core.rules import Rules, make_rules
 from .core.settings import Settings
 from .core.verbs import VERBS
+from .extensions.auth import Auth
 from .extensions.chunking import Chunking
 from .extensions.eight_bit_mime import EightBitMIME
 from .extensions.enhanced_status_codes import EnhancedStatusCodes
@@ -28,9 +28,12 @@ from .extensions.limits import Limits
 from .extensions.pipelining import Pipelining
 from .extensions.size import Size
 from .extensions.smtputf8 import SMTPUTF8
+from .extensions.starttls import StartTLS
 from .interfaces import IExtension
+from .login import make_login, mechanisms_of
 from .overrides import verbs_of
 from .protocol import SMTP
+from .sasl import MECHANISMS
 
 #: Makes an extension for a server with the given settings: usually its class.
 ExtensionMaker = Callable[[Settings], IExtension]
@@ -39,6 +42,8 @@ ExtensionMaker = Callable[[Settings], IExtension]
 DEFAULT: tuple[ExtensionMaker, ...] = (
     Pipelining,
     Size,
+    StartTLS,
+    Auth,
     EightBitMIME,
     SMTPUTF8,
     EnhancedStatusCodes,
@@ -46,8 +51,15 @@ DEFAULT: tuple[ExtensionMaker, ...] = (
     Limits,
 )
 
-#: Seconds that messages which are under way get to end when the server stops.
-GRACE = 30
+
+def _check_combination(settings: Settings) -> None:
+    """
+    :raise ValueError: for a setting that cannot work alone.
+    """
+    if settings.context_factory is None and (settings.require_starttls or settings.implicit_tls):
+        raise ValueError("require_starttls and implicit_tls want a context_factory")
+    if settings.login is None and settings.auth_required:
+        raise ValueError("auth_required wants an authenticator, a portal or checkers")
 
 
 class SMTPFactory(ServerFactory):
@@ -83,32 +95,44 @@ class SMTPFactory(ServerFactory):
         checked = Settings(**settings)
         if not checked.hostname:
             checked = attrs.evolve(checked, hostname=socket.getfqdn())
+        own = [found for each in (handler, *more) for found in mechanisms_of(each)]
+        if own:
+            known = MECHANISMS if checked.mechanisms is None else checked.mechanisms
+            checked = attrs.evolve(checked, mechanisms=(*known, *own))
+        if checked.login is None:
+            checked = attrs.evolve(checked, login=make_login(checked))
+        _check_combination(checked)
         self.settings: Settings = checked
         self._handlers = (handler, *more)
-        self._extensions = [make(checked) for make in extensions]
+        self._extensions = extensions
+        self._budget = Budget(checked.content_memory)
+        self.census = Census(checked, reactor)
         self.rules = self._make_rules()
-        self._connections: set[SMTP] = set()
-        self._hosts: Counter[str] = Counter()
-        self._numbers = count(1)
-        # Tells the sessions of this start of the server from those of another in the same log.
-        self._start = f"{int(self.reactor.seconds()):x}"
-        #: What goes on although its client has gone.
-        self._unfinished: set[Deferred[Any]] = set()
-        #: Whether there is no time left to wait for that.
-        self._given_up = False
-        self._emptied: Deferred[None] | None = None
-        self._last_call: IDelayedCall | None = None
+
+    def beside(self, protocol: Any = None, **settings: Any) -> SMTPFactory:
+        """
+        Another factory for the same server, which serves another port in another way: it has the
+        same handlers, and what limits are judged by is counted over both.
+
+        :param protocol: the class of its connections, if that is another.
+        :param settings: those that differ.
+        """
+        other = copy(self)
+        other.numPorts = 0
+        other.protocol = protocol or self.protocol
+        other.settings = attrs.evolve(self.settings, **settings)
+        _check_combination(other.settings)
+        other.rules = other._make_rules()
+        return other
 
     def _make_rules(self) -> Rules:
         self._protocol = self.protocol
         replace = partial(verbs_of, self.protocol)
-        return make_rules(self.settings, self._handlers, self._extensions, VERBS, replace)
+        made = [make(self.settings) for make in self._extensions]
+        return make_rules(self.settings, self._handlers, made, VERBS, self._budget, replace)
 
     def startFactory(self) -> None:
-        # It may have been drained before, and not be empty yet.
-        if self._emptied is not None and not self._emptied.called:
-            self._give_up_waiting(self._emptied)
-        self._emptied, self._given_up = None, False
+        self.census.reopen()
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         if self.protocol is not self._protocol:
@@ -118,88 +142,11 @@ class SMTPFactory(ServerFactory):
         protocol.factory = self
         return protocol
 
-    # What a connection asks for.
-
-    def next_session_id(self) -> str:
-        """
-        A name for a session: of the server's start and a number.
-        """
-        return f"{self._start}-{next(self._numbers)}"
-
-    def admit(self, protocol: SMTP) -> Reply | None:
-        """
-        Count a connection in, or say why not.
-        """
-        if self._emptied is not None:
-            return replies.SHUTTING_DOWN
-        host = self._host(protocol)
-        total, each = self.settings.max_connections, self.settings.max_connections_per_host
-        if 0 < total <= len(self._connections) or (host and 0 < each <= self._hosts[host]):
-            return replies.TOO_MANY_CONNECTIONS
-        self._connections.add(protocol)
-        self._hosts[host] += 1
-        return None
-
-    def release(self, protocol: SMTP) -> None:
-        """
-        Count a connection out that was admitted.
-        """
-        self._connections.discard(protocol)
-        host = self._host(protocol)
-        self._hosts[host] -= 1
-        if not self._hosts[host]:
-            del self._hosts[host]
-        self._look_whether_empty()
-
-    def outlive(self, work: Deferred[Any]) -> None:
-        """
-        Do not stop before `work` has ended, though its client has gone.
-        """
-
-        def ended(result: Any) -> Any:
-            self._unfinished.discard(work)
-            self._look_whether_empty()
-            return result
-
-        self._unfinished.add(work)
-        work.addBoth(ended)
-
-    def _host(self, protocol: SMTP) -> str:
-        # A unix socket has no host and counts only towards the total.
-        return getattr(protocol.transport.getPeer(), "host", "")
-
-    # How it stops.
-
     def drain(self) -> Deferred[None]:
         """
-        Let every client go: idle ones at once, others when their message has ended, and all
-        within `GRACE` seconds.
+        Let every client go, through whichever port it has come: idle ones at once, others when
+        their message has ended, and all within :data:`~txsmtpd.census.GRACE` seconds.
 
         :return: fires when no connection is left, and no delivery that outlives its client.
         """
-        if self._emptied is None:
-            self._emptied = Deferred()
-            for connection in tuple(self._connections):
-                connection.leave()
-            if self._connections or self._unfinished:
-                self._last_call = self.reactor.callLater(GRACE, self._abort_all)
-            self._look_whether_empty()
-        return self._emptied
-
-    def _look_whether_empty(self) -> None:
-        if self._emptied is None or self._emptied.called or self._connections:
-            return
-        if self._unfinished and not self._given_up:
-            return
-        self._give_up_waiting(self._emptied)
-
-    def _give_up_waiting(self, emptied: Deferred[None]) -> None:
-        if self._last_call is not None and self._last_call.active():
-            self._last_call.cancel()
-        emptied.callback(None)
-
-    def _abort_all(self) -> None:
-        self._given_up = True
-        for connection in tuple(self._connections):
-            connection.transport.abortConnection()
-        self._look_whether_empty()
+        return self.census.drain()

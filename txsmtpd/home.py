@@ -7,10 +7,9 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, ITLSTransport
 
-from .core.replies import Reply
+from .census import Census
 from .core.rules import Rules
 from .core.session import Session
 from .core.settings import Settings
@@ -24,26 +23,7 @@ class Home(Protocol):
     rules: Rules
     settings: Settings
     reactor: IReactorTime
-
-    def admit(self, protocol: Any) -> Reply | None:
-        """
-        Count a connection in, or say why not.
-        """
-
-    def release(self, protocol: Any) -> None:
-        """
-        Count a connection out that was admitted.
-        """
-
-    def outlive(self, work: Deferred[Any]) -> None:
-        """
-        Do not stop before `work` has ended, though its client has gone.
-        """
-
-    def next_session_id(self) -> str:
-        """
-        A name that no other connection of this server has.
-        """
+    census: Census
 
 
 def plain_address(address: Any) -> Any:
@@ -63,5 +43,11 @@ def make_session(transport: Any, reactor: Any) -> Session:
     """
     A session of what the transport knows about its two ends.
     """
-    peer, local = plain_address(transport.getPeer()), plain_address(transport.getHost())
-    return Session(peer=peer, local=local, reactor=reactor)
+    peer = transport.getPeer()
+    return Session(
+        peer=plain_address(peer),
+        local=plain_address(transport.getHost()),
+        reactor=reactor,
+        can_start_tls=ITLSTransport.providedBy(transport),
+        exempt=isinstance(peer, UNIXAddress),
+    )

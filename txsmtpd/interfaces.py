@@ -70,6 +70,19 @@ class IEHLOHook(Interface):
         """
 
 
+class ISTARTTLSHook(Interface):
+    def handle_STARTTLS(
+        server: Any, session: Session, envelope: Envelope
+    ) -> Verdict | bool | Awaitable[Verdict | bool]:
+        """
+        The handshake that STARTTLS began is done, and the session is a new one with ``session.tls``
+        and ``session.ssl`` set (RFC 3207 section 4.2).
+
+        :return: False or a refusal if the connection is not safe enough: every command but QUIT is
+            then answered 554, and a 421 closes the connection.
+        """
+
+
 class IMAILHook(Interface):
     def handle_MAIL(
         server: Any, session: Session, envelope: Envelope, address: str, options: Parameters
@@ -211,6 +224,13 @@ class IExceptionHook(Interface):
 
         :return: a refusal to send in place of 451 4.3.0, or None.
         """
+
+
+class ISMTPUser(Interface):
+    """
+    What a realm of `twisted.cred` is asked for when a client has logged in: the avatar, any object,
+    is then ``session.auth_data``.
+    """
 
 
 class IExtension(Interface):

@@ -58,7 +58,7 @@ class SessionLog:
     log: ClassVar[Logger] = Logger()
 
     def __init__(self, session: Session, name_of: Callable[[bytes], str | None]) -> None:
-        self._session = session
+        self.session = session
         self._name_of = name_of
         # Each look at a class's logger makes a new one.
         self._log = self.log
@@ -67,25 +67,28 @@ class SessionLog:
     @property
     def _id(self) -> str:
         # A connection that was turned away has no session.
-        return self._session.id or "-"
+        return self.session.id or "-"
 
     @property
     def _peer(self) -> Any:
-        peer = self._session.peer
+        peer = self.session.peer
         return peer[0] if isinstance(peer, tuple) else peer
 
-    def heard(self, line: bytes) -> None:
+    def heard(self, line: bytes, *, secret: bool) -> None:
         """
         A line of the dialog, where every line is logged.
+
+        :param secret: whether it is an answer to a challenge.
         """
-        shown = masked(line, self._name_of(line) is not None)
+        shown = MASK if secret else masked(line, self._name_of(line) is not None)
         self._log.info("{session} C: {line}", event="command", session=self._id, line=shown)
 
     def said(self, reply: Reply) -> None:
         """
         A reply, where every line is logged.
         """
-        for line in reply.wire.decode("utf-8").splitlines():
+        words = f"334 {MASK}" if reply.code == 334 else reply.wire.decode("utf-8")
+        for line in words.splitlines():
             self._log.info("{session} S: {line}", event="reply", session=self._id, line=line)
 
     def junk(self) -> None:
@@ -154,8 +157,20 @@ class SessionLog:
             event="connection",
             session=self._id,
             peer=self._peer,
-            host_name=self._session.host_name,
+            host_name=self.session.host_name,
             messages=self._messages,
+            reason=reason,
+        )
+
+    def no_handshake(self, reason: str) -> None:
+        """
+        The connection is gone, and TLS was never on.
+        """
+        self._log.info(
+            "{session}: [{peer}] left without a TLS handshake: {reason}",
+            event="handshake",
+            session=self._id,
+            peer=self._peer,
             reason=reason,
         )
 

@@ -21,7 +21,11 @@ from inspect import iscoroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    ISSLTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -30,9 +34,9 @@ from .brakes import CONTENT, STEP, BrakedLineReceiver
 from .core import replies
 from .core.dialog import Dialog
 from .core.eager import eagerly
-from .core.outcomes import CLOSE, Body, Outcome, Sink, Step
+from .core.outcomes import CLOSE, Body, Challenge, Outcome, Sink, Step, UpgradeTLS
 from .core.replies import Reply
-from .core.session import Envelope, Session
+from .core.session import TLS, Envelope, Session
 from .core.settings import Settings
 from .deadline import Deadline
 from .home import Home, make_session
@@ -40,6 +44,7 @@ from .logs import SessionLog
 from .overrides import VerbMethods
 from .sending import send
 from .steps import Pending, Steps
+from .tlsfacts import ssl_dict, tls_facts
 
 #: Replies that are collected before they are written.
 BATCH = 256
@@ -47,7 +52,7 @@ BATCH = 256
 LINGER = 30
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class SMTP(VerbMethods, BrakedLineReceiver):
     """
     One SMTP connection (RFC 5321).
@@ -68,6 +73,10 @@ class SMTP(VerbMethods, BrakedLineReceiver):
     _progress = False
     _admitted = False
     _body: Body | None = None
+    #: What the next line answers.
+    _challenge: Challenge | None = None
+    #: What comes after the TLS handshake that is going on.
+    _after_handshake: Callable[[TLS, dict[str, Any]], Step] | None = None
     #: The command that is being obeyed.
     _line: bytes | None = None
     #: The step that is under way.
@@ -107,21 +116,49 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         session = make_session(self.transport, self.factory.reactor)
         self._log = SessionLog(session, self.factory.rules.name_of)
         self._verbose = self.settings.verbose
-        refusal = self.factory.admit(self)
+        encrypted = ISSLTransport.providedBy(self.transport)
+        if encrypted or self.settings.implicit_tls:
+            self._after_handshake = self._greet_safely
+        refusal = self.factory.census.admit(self)
         if refusal is not None:
             self._say_goodbye(refusal)
             return
         self._admitted = True
-        session.id = self.factory.next_session_id()
-        steps = Steps(self._failed, self._outlive)
+        session.id = self.factory.census.next_session_id()
+        steps = Steps(self._failed, self._outlive, self.factory.reactor)
         self.dialog = Dialog(self.factory.rules, steps, self, session)
         self._command = self.dialog.command
         self._session_end.within(self.settings.session_timeout)
         self._watch()
+        if self._after_handshake is None:
+            self._begin(self.dialog.greet)
+        elif not encrypted:
+            self.transport.startTLS(self.settings.context_factory)
+
+    def _begin(self, act: Callable[..., Step], *arguments: Any) -> None:
+        """
+        Take a step that no line has begun.
+        """
         self.feeding = True
-        self._try(self.dialog.greet)
+        self._try(act, *arguments)
         self.feeding = False
         self.afterInput()
+
+    def _greet_safely(self, tls: TLS, facts: dict[str, Any]) -> Step:
+        self.session.tls, self.session.ssl = tls, facts
+        return self.dialog.greet()
+
+    def handshakeCompleted(self) -> None:
+        """
+        TLS is on.
+        """
+        after, self._after_handshake = self._after_handshake, None
+        if after is None or self.closing:
+            return
+        tls = tls_facts(self.transport.getHandle())
+        self._begin(after, tls, ssl_dict(tls))
+        # After STARTTLS it is another one.
+        self._log.session = self.session
 
     def dataReceived(self, data: bytes) -> None:
         if self._fresh and data and not self._looks_like_text(data):
@@ -143,8 +180,16 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         self._progress = True
         self._line = line
         if self._verbose:
-            self._log.heard(line)
+            self._log.heard(line, secret=self._challenge is not None)
         self._try(self._command, line)
+
+    def _answer(self, line: bytes) -> Step:
+        challenge, self._challenge = self._challenge, None
+        assert challenge is not None
+        self._command = self.dialog.command
+        # The log may have this, not the answer.
+        self._line = challenge.verb.encode()
+        return self.dialog.response(challenge, line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self._say_goodbye(replies.ENDLESS_LINE)
@@ -185,14 +230,17 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         why = self.dialog.gone = reason.getErrorMessage()
         try:
             if self._delivering is not None:
-                self.factory.outlive(self._delivering)
+                self.factory.census.outlive(self._delivering)
             elif self._pending is not None:
                 self._pending.cancel()
             self.dialog.lost()
-            self._log.ended(why)
+            if self._after_handshake is None:
+                self._log.ended(why)
+            else:
+                self._log.no_handshake(why)
         finally:
             # Last, because a server that stops waits for nothing that it hears of later.
-            self.factory.release(self)
+            self.factory.census.release(self)
 
     def _outlive(self, work: Deferred[Any]) -> None:
         """
@@ -200,7 +248,7 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         """
         if seconds := self.settings.hook_timeout:
             work.addTimeout(seconds, self.factory.reactor, lambda result, timeout: result)
-        self.factory.outlive(work)
+        self.factory.census.outlive(work)
 
     def _failed(self, error: BaseException) -> None:
         self._log.failed(error, self._lost)
@@ -277,13 +325,28 @@ class SMTP(VerbMethods, BrakedLineReceiver):
                 self._note(reply)
         if len(self._out) > BATCH:
             self._flush()
-        if outcome.then is CLOSE:
-            self.close()
-        elif outcome.then is not None:
-            self._body = outcome.then
+        then = outcome.then
+        if then is None:
+            return
+        if isinstance(then, Body):
+            self._body = then
             self.setRawMode()
-            if outcome.then.empty:
+            if then.empty:
                 self.rawDataReceived(b"")
+        elif then is CLOSE:
+            self.close()
+        elif isinstance(then, Challenge):
+            self._challenge, self._command = then, self._answer
+        else:
+            self._start_tls(then)
+
+    def _start_tls(self, upgrade: UpgradeTLS) -> None:
+        # First, because from here on nothing may be said in the clear.
+        self._flush()
+        self._after_handshake = upgrade.secured
+        # What has come in the clear may come from somebody else.
+        self.clearLineBuffer()
+        self.transport.startTLS(self.settings.context_factory)
 
     def _content_taken(self, body: Body, leftover: bytes | None) -> None:
         if leftover is None or self._lost:
@@ -364,7 +427,9 @@ class SMTP(VerbMethods, BrakedLineReceiver):
 
     def _say_goodbye(self, reply: Reply) -> None:
         self._line = None
-        self._out.append(reply.wire)
+        if self._after_handshake is None:
+            # Before the end of a handshake nobody would understand it.
+            self._out.append(reply.wire)
         self._note(reply)
         self.close()
 

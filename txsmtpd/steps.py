@@ -14,6 +14,8 @@ from inspect import iscoroutine
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from .core.eager import resumed
@@ -48,10 +50,18 @@ class Steps:
     def __init__(
         self,
         report: Callable[[Any], None],
-        outlive: Callable[[Deferred[Any]], None] = _ignore,
+        outlive: Callable[[Deferred[Any]], None],
+        clock: IReactorTime,
     ) -> None:
         self.report = report
         self._outlive = outlive
+        self._clock = clock
+
+    def pause(self, seconds: float) -> Deferred[None]:
+        """
+        :return: for the core to await: it ends after that time.
+        """
+        return deferLater(self._clock, seconds)
 
     def start(
         self, awaitable: Awaitable[Any], too_late: Callable[[Any], None] | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import Any
@@ -29,11 +30,14 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from . import __version__
+from .checkers import anybody, make_checker
 from .core.settings import BARE_NEWLINE, UNKNOWN_PARAMETERS, Settings
 from .endpoints import InheritedEndpoint, StdioEndpoint, UNIXEndpoint
 from .factory import SMTPFactory
 from .handlers.registry import BUILTIN, make_handler
+from .sasl import MECHANISMS
 from .service import Listener, SMTPService
+from .tls import Certificates, TLSError, self_signed
 
 # Python's int() also takes "+25", "2_5" and the digits of other scripts: none of them is a number
 # that someone meant to type here.
@@ -52,12 +56,12 @@ def _number(text: str) -> int | float | str:
     return float(text) if _DECIMAL.fullmatch(text) else text
 
 
-def _port(text: str) -> int:
+def _port(option: str, text: str) -> int:
     port = _number(text)
     if isinstance(port, int) and port <= 65535:
         return port
     raise UsageError(
-        f"--port wants a number from 0 to 65535 or an endpoint such as tcp:2525, not {text!r}"
+        f"--{option} wants a number from 0 to 65535 or an endpoint such as tcp:2525, not {text!r}"
     )
 
 
@@ -100,6 +104,18 @@ def _setting(
     return method
 
 
+#: What each of these says, as a setting.
+_FLAGS: dict[str, tuple[str, Any]] = {
+    "no-smtputf8": ("enable_SMTPUTF8", False),
+    "lenient": ("lenient", True),
+    "verbose": ("verbose", True),
+    "require-starttls": ("require_starttls", True),
+    "require-auth": ("auth_required", True),
+    "auth-without-tls": ("auth_require_tls", False),
+    "auth-any": ("authenticator", anybody),
+}
+
+
 class Options(UsageOptions):
     """
     What the command line says.
@@ -113,7 +129,16 @@ class Options(UsageOptions):
     optFlags = [
         ["no-smtputf8", None, "Do not offer SMTPUTF8."],
         ["lenient", None, "Be forgiving about the syntax of addresses."],
+        ["tls-self-signed", None, "Make a certificate that nobody trusts, for development."],
+        ["require-starttls", None, "Take mail only after STARTTLS."],
+        ["require-auth", None, "Take mail only after AUTH."],
+        ["auth-without-tls", None, "Offer AUTH also where others can read along."],
+        ["auth-any", None, "Let anybody log in with any password, for development."],
         ["verbose", "v", "Log every line of the dialog, credentials masked."],
+    ]
+
+    optParameters = [
+        ["tls-client-ca", None, None, "Ask for certificates of this CA, a file in PEM."],
     ]
 
     #: Who speaks when an option is wrong.
@@ -125,6 +150,10 @@ class Options(UsageOptions):
         self["reactor"] = reactor
         self["interface"] = None
         self._ports: list[str] = []
+        self._smtps: list[str] = []
+        self._certificates: list[str] = []
+        self._keys: list[str] = []
+        self._checkers: list[str] = []
         self._specs: list[str] = []
 
     def opt_port(self, text: str) -> None:
@@ -142,6 +171,45 @@ class Options(UsageOptions):
         The same as --port.
         """
         self._ports.append(text)
+
+    def opt_smtps(self, text: str) -> None:
+        """
+        Listen for SMTP with TLS from the first byte (RFC 8314), on a port or an endpoint.
+        Repeatable.
+        """
+        self._smtps.append(text)
+
+    def opt_tls_cert(self, text: str) -> None:
+        """
+        A file with our certificate and its chain, in PEM: offers STARTTLS. Repeatable, each with
+        its --tls-key: who the client wants to talk to chooses (SNI). Read again when it changes
+        and on SIGHUP.
+        """
+        self._certificates.append(text)
+
+    def opt_tls_key(self, text: str) -> None:
+        """
+        The key of the --tls-cert in the same place.
+        """
+        self._keys.append(text)
+
+    def opt_auth(self, text: str) -> None:
+        """
+        Who may log in: users:FILE, each line a name, a colon and a password or its hash; or another
+        checker of twisted.cred, as twistd web --help-auth lists them. Repeatable.
+        """
+        self._checkers.append(text)
+
+    def opt_auth_mechanism(self, text: str) -> None:
+        """
+        Offer this mechanism of AUTH, such as SCRAM-SHA-256, and no other that is not named so.
+        Repeatable.
+        """
+        name = text.upper()
+        known = [mechanism.name for mechanism in MECHANISMS]
+        if name not in known:
+            raise UsageError(f"--auth-mechanism wants one of {', '.join(known)}, not {text!r}")
+        self.settings.setdefault("auth_mechanism", set()).add(name)
 
     def opt_interface(self, text: str) -> None:
         """
@@ -252,18 +320,67 @@ class Options(UsageOptions):
             from twisted.internet import reactor
 
             self["reactor"] = reactor
-        if self["no-smtputf8"]:
-            self.settings["enable_SMTPUTF8"] = False
-        for name in ("lenient", "verbose"):
+        for name, (field, value) in _FLAGS.items():
             if self[name]:
-                self.settings[name] = True
+                self.settings[field] = value
+        self["certificates"] = self._read_certificates()
+        self.settings["context_factory"] = self["certificates"]
+        self.settings["checkers"] = [self._checker(spec) for spec in self._checkers]
+        self._check_combination()
         self["handlers"] = [self._handler(spec) for spec in self._specs or ["debug"]]
         factory = self._factory()
-        ports = self._ports or ["2525"]
-        if self["interface"] is not None and all(":" in port for port in ports):
+        ports = self._ports if self._smtps else self._ports or ["2525"]
+        if self["interface"] is not None and all(":" in port for port in ports + self._smtps):
             raise UsageError("--interface goes with port numbers only")
-        self["listeners"] = [self._listener(port, factory) for port in ports]
+        self["listeners"] = [self._listener("port", port, factory) for port in ports]
+        if self._smtps:
+            safe = factory.beside(implicit_tls=True)
+            self["listeners"] += [self._listener("smtps", port, safe) for port in self._smtps]
         self._claim_standard_io()
+
+    def _check_combination(self) -> None:
+        """
+        :raise UsageError: for an option that cannot work alone.
+        """
+        certificate = self["certificates"] is not None
+        users = bool(self._checkers or self["auth-any"])
+        if self._smtps and not certificate:
+            raise UsageError("--smtps wants a certificate: say --tls-cert and --tls-key")
+        if self["require-starttls"] and not certificate:
+            raise UsageError("--require-starttls wants a certificate: say --tls-cert and --tls-key")
+        for option in ("require-auth", "auth-without-tls"):
+            if self[option] and not users:
+                raise UsageError(f"--{option} wants users: say --auth users:FILE")
+        if "auth_mechanism" in self.settings and not users:
+            raise UsageError("--auth-mechanism wants users: say --auth users:FILE")
+        if users and not certificate and not self["auth-without-tls"]:
+            raise UsageError(
+                "--auth is offered under TLS only: say --tls-cert and --tls-key, or"
+                " --auth-without-tls"
+            )
+
+    def _read_certificates(self) -> Any:
+        if len(self._certificates) != len(self._keys):
+            raise UsageError("--tls-cert and --tls-key come in pairs")
+        if self._certificates and self["tls-self-signed"]:
+            raise UsageError("--tls-self-signed makes a certificate, so --tls-cert is too much")
+        if self["tls-client-ca"] and not self._certificates:
+            raise UsageError("--tls-client-ca wants --tls-cert and --tls-key")
+        if self["tls-self-signed"]:
+            return self_signed(self.settings.get("hostname") or socket.getfqdn())
+        if not self._certificates:
+            return None
+        pairs = list(zip(self._certificates, self._keys, strict=True))
+        try:
+            return Certificates(pairs, clock=self["reactor"], client_ca=self["tls-client-ca"])
+        except TLSError as error:
+            raise UsageError(str(error)) from None
+
+    def _checker(self, spec: str) -> Any:
+        try:
+            return make_checker(spec, self["reactor"])
+        except ValueError as error:
+            raise UsageError(f"--auth: {error}") from None
 
     def _handler(self, spec: str) -> object:
         try:
@@ -279,18 +396,18 @@ class Options(UsageOptions):
         except ValueError as error:
             raise UsageError(str(error)) from None
 
-    def _listener(self, text: str, factory: SMTPFactory) -> Listener:
+    def _listener(self, option: str, text: str, factory: SMTPFactory) -> Listener:
         if ":" in text:
-            return Listener(self._endpoint(text), factory, text)
-        port = _port(text)
+            return Listener(self._endpoint(option, text), factory, text)
+        port = _port(option, text)
         interface = self["interface"] or "127.0.0.1"
         listen = TCP6ServerEndpoint if isinstance(interface, IPv6Address) else TCP4ServerEndpoint
         endpoint = listen(self["reactor"], port, interface=str(interface))
         return Listener(endpoint, factory, f"port {port}")
 
-    def _endpoint(self, text: str) -> IStreamServerEndpoint:
+    def _endpoint(self, option: str, text: str) -> IStreamServerEndpoint:
         if begins_with_port := _ENDPOINT_WITH_PORT.match(text):
-            _port(begins_with_port[1])
+            _port(option, begins_with_port[1])
         try:
             endpoint = serverFromString(self["reactor"], text)
         except Exception as error:
@@ -298,7 +415,7 @@ class Options(UsageOptions):
             # missing key file an OSError, and plugins raise what they like.
             missing = text.startswith("systemd:") and isinstance(error, LookupError)
             reason = "systemd has opened no such socket" if missing else str(error)
-            raise UsageError(f"--port cannot use the endpoint {text!r}: {reason}") from None
+            raise UsageError(f"--{option} cannot use the endpoint {text!r}: {reason}") from None
         return self._better(endpoint)
 
     def _better(self, endpoint: Any) -> IStreamServerEndpoint:
@@ -341,12 +458,25 @@ def _heed_no_more_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def _heed_hangup(reactor: Any, certificates: Any) -> None:
+    """
+    From now on SIGHUP has the certificates read again.
+    """
+
+    def heed(number: int, frame: Any) -> None:
+        reactor.callFromThread(certificates.reload)
+
+    signal.signal(signal.SIGHUP, heed)
+
+
 def makeService(options: Options) -> SMTPService:
     """
     :param options: what `Options.parseOptions` has filled; ``service`` is the result.
     """
     reactor = options["reactor"]
     reactor.addSystemEventTrigger("before", "shutdown", _heed_no_more_signals)
+    if isinstance(options["certificates"], Certificates):
+        reactor.callWhenRunning(_heed_hangup, reactor, options["certificates"])
     options["service"] = SMTPService(
         reactor, options["listeners"], options["handlers"], options.program
     )

@@ -23,7 +23,7 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from txsmtpd.factory import GRACE
+from txsmtpd.census import GRACE
 
 CHECKOUT = Path(__file__).parent.parent.parent
 #: Seconds after which a process or a reply is taken for stuck.

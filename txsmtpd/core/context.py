@@ -4,6 +4,7 @@ What a verb has in hand: the session, the transaction, the state, and a way to a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -45,10 +46,17 @@ class Context:
         self.echo = False
         #: Replies to junk since the last accepted message.
         self.errors = 0
+        #: What every command but QUIT is answered with, where the client has to leave.
+        self.shut: Reply | None = None
         #: Why the client has gone, or "" while it is there.
         self.gone = ""
         #: What an unexpected error is answered with.
         self.fallback = LOCAL_ERROR
+        #: What to do when the client goes or what was learnt from it is forgotten, such as to log
+        #: out who has logged in.
+        self.at_end: list[Callable[[], Any]] = []
+        # The session as it was when the client was greeted.
+        self._first = session
         self._transactions = 1
         self.envelope = self._new_envelope()
 
@@ -66,6 +74,38 @@ class Context:
             self._transactions += 1
         self.envelope = self._new_envelope()
         self.echo = False
+
+    def remember(self) -> None:
+        """
+        Note what is known about the client before it has said anything.
+        """
+        self._first = copy.copy(self.session)
+        self._first.notes = dict(self.session.notes)
+
+    def forget(self) -> None:
+        """
+        Forget what was learnt from the client (RFC 3207 section 4.2): what its address, a PROXY
+        header and the CONNECT hooks had told before stays.
+        """
+        self.reset("forgotten")
+        self.end_login()
+        self.session = self._first
+        self.remember()
+        self.envelope = self._new_envelope()
+        self.state = START
+
+    def end_login(self) -> None:
+        """
+        Do what is to be done `at_end`.
+        """
+        at_end, self.at_end = self.at_end, []
+        for act in at_end:
+            try:
+                answer = act()
+                if is_later(answer):
+                    self.runner.detach(answer)
+            except Exception as error:
+                self.runner.report(error)
 
     def end_content(self) -> None:
         """

@@ -13,8 +13,9 @@ from typing import Any
 
 from . import replies
 from .context import Context
+from .eager import eagerly
 from .hooks import Hook, as_reply, is_later
-from .outcomes import CLOSE, Body, Outcome, Step, Verb
+from .outcomes import CLOSE, Body, Challenge, Outcome, Step, Verb
 from .replies import Declined, Rejected, Reply
 from .states import NO_RCPT, REFUSED, State
 
@@ -70,6 +71,7 @@ class Dialog(Context):
             self.runner.report(ValueError(f"handle_CONNECT returned {reply.code}, not 220"))
             reply = self.fallback
         self.fallback = replies.LOCAL_ERROR
+        self.remember()
         if not reply.positive:
             self.state = REFUSED
         return self._settled(Outcome((reply,), CLOSE if reply.code == 521 else None))
@@ -123,6 +125,8 @@ class Dialog(Context):
             return verb.too_long
         if not argument.isprintable() and _CONTROL.search(argument):
             return replies.BAD_LINE
+        if self.shut is not None and name != "QUIT":
+            return self.shut
         for gate in self.rules.gates:
             reply = gate(self.session, name)
             if reply is not None:
@@ -187,6 +191,16 @@ class Dialog(Context):
             return await self._turn_down_for(name, verb, argument, error)
         return self._advance(name, verb, target, outcome)
 
+    def response(self, challenge: Challenge, line: bytes) -> Step:
+        """
+        Pass on a line that answers a challenge.
+        """
+        name = challenge.verb
+        verb = self.rules.verbs[name.encode()][1]
+        if len(line) + 2 > verb.line_limit:
+            return self._turn_down(name, verb, "", verb.too_long)
+        return eagerly(self._advance_later(name, verb, self.state, "", challenge.respond(line)))
+
     def content(self, body: Body) -> Step:
         """
         Conclude a content that is whole.
@@ -217,6 +231,7 @@ class Dialog(Context):
         if self.delivery is not None:
             self.delivery.abort(self.gone)
             self.delivery = None
+        self.end_login()
         for hook in filter(None, self._farewells):
             try:
                 answer = hook(self.server, self.session, self.envelope, self.gone)

@@ -313,6 +313,13 @@ def keyword_value(word: str) -> tuple[str, str | None]:
     return match[1].upper(), match[2]
 
 
+def ascii_upper(text: str) -> str:
+    """
+    A keyword in capitals, where only ASCII has any: `str.upper` makes an "I" of other letters too.
+    """
+    return text.encode().upper().decode()
+
+
 # RFC 3461 section 4
 #   xtext   = *( xchar / hexchar )
 #   xchar   = any ASCII CHAR between "!" (33) and "~" (126) inclusive, except for "+" and "="
@@ -346,4 +353,78 @@ def xtext_decode(text: str) -> str:
     decoded = octets.decode(errors="replace")
     if _PRINTABLE.fullmatch(decoded) is None:
         raise GrammarError("control characters or invalid UTF-8 in xtext")
+    return decoded
+
+
+# RFC 6533 section 3
+#   utf-8-addr-xtext    = 1*( QCHAR / EmbeddedUnicodeChar )
+#   utf-8-addr-unitext  = 1*( QUCHAR / EmbeddedUnicodeChar )
+#   QCHAR               = %x21-2a / %x2c-3c / %x3e-5b / %x5d-7e
+#   QUCHAR              = QCHAR / UTF8-2 / UTF8-3 / UTF8-4
+#   EmbeddedUnicodeChar = %x5C.78 "{" HEXPOINT "}"
+#
+# One pattern is enough: without SMTPUTF8 no parameter with other than ASCII gets this far.
+_UNITEXT = re.compile(rf"(?:[!-*,-<>-\[\]-~{_UTF8_NON_ASCII}]|\\x\{{[0-9A-Fa-f]{{2,6}}\}})+")
+
+# What of ASCII a HEXPOINT may stand for, less the control characters.
+_HEXPOINT_ASCII = " +=\\"
+
+
+def unitext_decode(text: str) -> str:
+    r"""
+    Decode an address of the type utf-8, in which ``\x{E9}`` is "é" (RFC 6533 section 3).
+
+    :raise GrammarError: it is malformed, or has control characters within.
+    """
+    if _UNITEXT.fullmatch(text) is None:
+        raise GrammarError("malformed utf-8 address")
+    decoded = re.sub(r"\\x\{([^}]+)\}", _embedded, text)
+    if _PRINTABLE.fullmatch(decoded) is None:
+        raise GrammarError("control characters in a utf-8 address")
+    return decoded
+
+
+def _embedded(match: re.Match[str]) -> str:
+    # HEXPOINT has as few digits as will do, but at least two.
+    digits = match[1].upper()
+    point = int(digits, 16)
+    if f"{point:02X}" != digits or point > 0x10FFFF:
+        raise GrammarError("malformed character in a utf-8 address")
+    character = chr(point)
+    if character.isascii() and character not in _HEXPOINT_ASCII:
+        raise GrammarError("needless or control character in a utf-8 address")
+    return character
+
+
+# RFC 3461 section 4.2
+#   original-recipient-address = addr-type ";" xtext
+#   addr-type                  = atom
+_TYPED_ADDRESS = re.compile(f"([{_ATEXT}]+);(.*)", re.DOTALL)
+
+
+def typed_address(text: str) -> tuple[str, str]:
+    """
+    Read an address with its type (RFC 3461 section 4.2, RFC 6533 section 3).
+
+    :return: the type in small letters, and the address decoded, which is ASCII unless the type is
+        ``utf-8``.
+    """
+    match = _TYPED_ADDRESS.fullmatch(text)
+    if match is None:
+        raise GrammarError("malformed typed address")
+    addr_type = match[1].lower()
+    if addr_type == "utf-8":
+        return addr_type, unitext_decode(match[2])
+    return addr_type, ascii_xtext_decode(match[2])
+
+
+def ascii_xtext_decode(text: str) -> str:
+    """
+    Decode xtext that is to be in a delivery status notification (RFC 3461 sections 4.2, 4.4).
+
+    :raise GrammarError: it is malformed, or has other than printable ASCII within.
+    """
+    decoded = xtext_decode(text)
+    if not decoded.isascii():
+        raise GrammarError("non-ASCII characters in xtext")
     return decoded

@@ -25,6 +25,7 @@ HOOKS: dict[str, type[Interface]] = {
         interfaces.ICONNECTHook,
         interfaces.IHELOHook,
         interfaces.IEHLOHook,
+        interfaces.ISTARTTLSHook,
         interfaces.IMAILHook,
         interfaces.IRCPTHook,
         interfaces.IDATAStartHook,
@@ -191,6 +192,33 @@ def _ehlo_chain(methods: Sequence[Hook]) -> Hook | None:
     return ask_each
 
 
+#: What False comes to from a hook that is asked whether to go on.
+_NO = Reply(550, "5.7.1", ("Refused",))
+
+
+_ASKED_WHETHER = frozenset(("STARTTLS",))
+
+
+def _yes_or_no(method: Hook) -> Hook:
+    """
+    A hook that may also say True and False, as one that gives verdicts.
+    """
+
+    def verdict(answer: Any) -> Any:
+        if isinstance(answer, bool):
+            return None if answer else _NO
+        return answer
+
+    async def later(answer: Any) -> Any:
+        return verdict(await answer)
+
+    def ask(*arguments: Any) -> Any:
+        answer = method(*arguments)
+        return later(answer) if is_later(answer) else verdict(answer)
+
+    return ask
+
+
 @attrs.frozen
 class Consumer:
     """
@@ -211,6 +239,7 @@ class Hooks:
 
     HELO: Hook | None
     EHLO: Hook | None
+    STARTTLS: Hook | None
     MAIL: Hook | None
     RCPT: Hook | None
     DATA_start: Hook | None
@@ -235,7 +264,11 @@ class Hooks:
             return tuple(own[f"handle_{name}"] for own in found if f"handle_{name}" in own)
 
         def joined(name: str) -> Hook | None:
-            return (_ehlo_chain if name == "EHLO" else _chain)(methods(name))
+            if name == "EHLO":
+                return _ehlo_chain(methods(name))
+            if name in _ASKED_WHETHER:
+                return _chain([_yes_or_no(method) for method in methods(name)])
+            return _chain(methods(name))
 
         consumers = tuple(
             Consumer(own.get("open_content"), own.get("handle_DATA"))

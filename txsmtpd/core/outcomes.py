@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import attrs
 
 from .replies import LINE_TOO_LONG, Reply
+from .session import TLS
 
 
 class Reader(Protocol):
@@ -74,7 +75,30 @@ class Close(Enum):
 
 CLOSE = Close.CLOSE
 
-Directive: TypeAlias = Body | Close
+
+@attrs.frozen(eq=False)
+class Challenge:
+    """
+    Take the next line for an answer, not for a command.
+    """
+
+    #: The name of the command that goes on with it, whose limits the line has.
+    verb: str
+    #: Gets the line without its CRLF.
+    respond: Callable[[bytes], Coroutine[Any, Any, Outcome]] = attrs.field(repr=False)
+
+
+@attrs.frozen(eq=False)
+class UpgradeTLS:
+    """
+    Throw away what has followed the command, and do a TLS handshake (RFC 3207).
+    """
+
+    #: Called when it is done, with what is known about it and the dict that `Session.ssl` is.
+    secured: Callable[[TLS, dict[str, Any]], Step]
+
+
+Directive: TypeAlias = Body | Close | Challenge | UpgradeTLS
 
 
 # Not frozen, though nobody changes one: there is one for every command, and attrs makes a frozen
@@ -144,6 +168,11 @@ class Runner(Protocol):
     def cancel(self, waiting: Any) -> None:
         """
         Wait no longer for something that `start` has returned.
+        """
+
+    def pause(self, seconds: float) -> Awaitable[None]:
+        """
+        :return: for the core to await: it ends after that time.
         """
 
     def detach(self, awaitable: Awaitable[Any]) -> None:

@@ -177,6 +177,25 @@ class Declined(Rejected):
     """
 
 
+@attrs.frozen(repr=False)
+class _Challenge(Reply):
+    """
+    A reply that no log may have.
+    """
+
+    def __repr__(self) -> str:
+        return "Challenge()"
+
+
+def challenge(words: bytes) -> Reply:
+    """
+    A challenge of AUTH (RFC 4954 section 4), which is for the client only.
+
+    :param words: in base64.
+    """
+    return _Challenge(334, None, (words.decode("ascii"),))
+
+
 # What the core itself says.  Section numbers are RFC 5321's unless another is named.
 OK = Reply(250, "2.0.0", ("OK",))
 BYE = Reply(221, "2.0.0", ("Bye",))

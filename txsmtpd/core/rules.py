@@ -115,10 +115,12 @@ def make_rules(
     handlers: Iterable[object],
     extensions: Iterable[IExtension],
     verbs: Mapping[str, Verb],
+    budget: Budget | None = None,
     replace: Callable[[Mapping[str, Verb]], Mapping[str, Verb]] = _none,
 ) -> Rules:
     """
     :param verbs: the core's own.
+    :param budget: if it is shared with others.
     :param replace: of all verbs those that replace them or are new; a new one is legal in every
         state and changes none.
     :raise TypeError: for a handler that declares no hook, or one wrongly.
@@ -154,5 +156,5 @@ def make_rules(
         mail_checks=played("check_mail"),
         rcpt_checks=played("check_rcpt"),
         content_checks=played("check_content"),
-        budget=Budget(settings.content_memory),
+        budget=budget or Budget(settings.content_memory),
     )

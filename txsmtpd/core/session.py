@@ -7,7 +7,7 @@ that aiosmtpd documents mean the same here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -43,6 +43,29 @@ class Recipient:
     reply: Reply
 
 
+@attrs.frozen(eq=False)
+class TLS:
+    """
+    What is known about TLS on one connection.
+    """
+
+    #: Such as ``TLSv1.3``.
+    version: str
+    cipher: str
+    #: The number of secret bits that the cipher uses.
+    bits: int
+    #: Whom the client wanted to talk to (SNI, RFC 6066 section 3): a stranger's words, in printable
+    #: ASCII.
+    server_name: str | None = None
+    #: The client's certificate in DER.
+    peer_certificate: bytes | None = attrs.field(default=None, repr=False)
+    #: Channel bindings by type, None for those that there are not: ``tls-exporter`` (RFC 9266) and
+    #: ``tls-server-end-point`` (RFC 5929).
+    channel_binding: Callable[[str], bytes | None] = attrs.field(
+        default=lambda binding: None, repr=False
+    )
+
+
 @attrs.define(slots=False, eq=False)
 class Session:
     """
@@ -62,17 +85,33 @@ class Session:
     #: Facts about TLS as a dict, or None in the clear.
     ssl: dict[str, Any] | None = None
     #: The same, typed.
-    tls: Any = None
+    tls: TLS | None = None
     #: What a PROXY header said.
     proxy: Any = None
+    #: Whether its transport can do STARTTLS.
+    can_start_tls: bool = False
+    #: Whether it has come by a unix socket or to an LMTP port, where nobody has to do STARTTLS and
+    #: AUTH first.
+    exempt: bool = False
     #: None before AUTH, then whether it succeeded.
     authenticated: bool | None = None
+    #: Who it is: what the authenticator, the realm or the checker has given.
     auth_data: Any = attrs.field(default=None, repr=False)
+    #: The user's name as it was sent, or None.
     login_data: Any = attrs.field(default=None, repr=False)
+    #: How often AUTH has failed.
+    auth_failures: int = 0
     #: The reactor that serves this connection.
     reactor: Any = attrs.field(default=None, repr=False)
     #: A place for handlers' own facts.
     notes: dict[Any, Any] = attrs.field(factory=dict, repr=False)
+
+    @property
+    def secure(self) -> bool:
+        """
+        Whether nobody on the way can read along: TLS of our own, or of a trusted proxy.
+        """
+        return self.ssl is not None or (self.proxy is not None and self.proxy.secure)
 
 
 @attrs.define(slots=False, eq=False)

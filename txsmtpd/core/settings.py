@@ -7,6 +7,7 @@ those of aiosmtpd where the meaning is the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -38,6 +39,12 @@ def _host(instance: Settings, attribute: attrs.Attribute[str], value: Any) -> No
     _one_line(instance, attribute, value)
     if " " in value or len(value) > 255:
         raise ValueError(f"{attribute.name} wants a host name, not {value!r}")
+
+
+def _names(value: Iterable[str] | None) -> frozenset[str]:
+    if isinstance(value, str):
+        raise ValueError(f"wants names in a list, not {value!r}")
+    return frozenset(name.upper() for name in value or ())
 
 
 def _none_is_zero(value: int | None) -> int:
@@ -73,6 +80,32 @@ class Settings:
     unknown_parameters: str = attrs.field(
         default="reject", validator=attrs.validators.in_(UNKNOWN_PARAMETERS)
     )
+    #: What TLS is done with: gives a connection of pyOpenSSL for each client, as
+    #: `twisted.internet.ssl.CertificateOptions` and `txsmtpd.tls.Certificates` do.  None: no TLS.
+    context_factory: Any = attrs.field(default=None, repr=False)
+    #: Whether TLS begins with the first octet (RFC 8314).
+    implicit_tls: bool = attrs.field(default=False, validator=_boolean)
+    #: Whether mail is taken only after STARTTLS; not by unix sockets and LMTP.
+    require_starttls: bool = attrs.field(default=False, validator=_boolean)
+    #: Whether mail is taken only after AUTH; not by unix sockets and LMTP.
+    auth_required: bool = attrs.field(default=False, validator=_boolean)
+    #: Whether AUTH wants TLS.
+    auth_require_tls: bool = attrs.field(default=True, validator=_boolean)
+    #: The mechanisms that may be offered, by name; none named is all.
+    auth_mechanism: frozenset[str] = attrs.field(default=(), converter=_names)
+    #: The mechanisms that are not offered, by name.
+    auth_exclude_mechanism: frozenset[str] = attrs.field(default=(), converter=_names)
+    #: Judges credentials of PLAIN and LOGIN: called with server, session, envelope, the mechanism's
+    #: name and a `LoginPassword`; returns an `AuthResult`, a bool or who it is.
+    authenticator: Any = attrs.field(default=None, repr=False)
+    #: A `twisted.cred.portal.Portal` that is asked for an `ISMTPUser`.
+    portal: Any = attrs.field(default=None, repr=False)
+    #: `ICredentialsChecker`s, asked in order.
+    checkers: tuple[Any, ...] = attrs.field(default=(), converter=tuple, repr=False)
+    #: The SASL mechanisms that there are, those preferred first; None is those of `txsmtpd.sasl`.
+    mechanisms: Any = attrs.field(default=None, repr=False)
+    #: Asks whichever of the three there is.  The factory makes it.
+    login: Any = attrs.field(default=None, repr=False)
     #: Whether to log every line of every dialog, credentials masked.
     verbose: bool = attrs.field(default=False, validator=_boolean)
     #: Whether addresses may be sloppy: no brackets, underscores in domains and the like.

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from copy import copy
 from functools import cache
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 
 import attrs
 
-from ..factory import SMTPFactory
+from ..factory import DEFAULT, SMTPFactory
 from .client import Client, make_factory
 from .handler import NAMES, Content, RecordingHandler, When
 from .spelling import listed
@@ -81,7 +80,11 @@ class Rehearsal:
         self._handler = RecordingHandler(
             transcript.verdicts, when=when, content=content, hooks=hooks & NAMES
         )
-        self._factory = make(self._handler, **transcript.settings)
+        settings = dict(transcript.settings)
+        more = [extension for extension in transcript.extensions if extension not in DEFAULT]
+        if more:
+            settings["extensions"] = (*DEFAULT, *more)
+        self._factory = make(self._handler, **settings)
         self._joined = tuple(_joined(transcript.script))
 
     def replay(self, cut: Cut = "whole") -> Replayed:
@@ -93,9 +96,9 @@ class Rehearsal:
         """
         handler = self._handler
         handler.reset()
-        # A factory can be drained once only, which is how `check_left_overs` finds out whether it
-        # has connections left.  A copy has the same ones, and rules, but is not drained itself.
-        factory = copy(self._factory)
+        factory = self._factory
+        # `check_left_overs` of the last replay has drained it.
+        factory.startFactory()
         client = Client(factory)
         name = f"cut behind octet {cut}" if isinstance(cut, int) else cut
         replay = _Replay(

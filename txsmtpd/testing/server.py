@@ -90,7 +90,7 @@ class RealServer:
         that is undecided is cancelled.  Once is enough, and more does no harm.
 
         :return: fires when all is gone; only hooks that are not waited for, such as
-            ``handle_DISCONNECT``, still have :data:`txsmtpd.factory.GRACE` seconds to end.
+            ``handle_DISCONNECT``, still have :data:`txsmtpd.census.GRACE` seconds to end.
         """
         return Deferred.fromCoroutine(self._stop())
 

@@ -5,6 +5,8 @@ One line is one thing that happens::
 
     # A comment says the rule and its source.
     %set data_size_limit=100            a setting of the factory, as a Python literal
+    %extension package.module.MyExtension   an extension besides the default ones, if it is not one
+                                        of them; settings=that_it_takes may follow, as literals
     %hook RCPT "550 5.1.1 No such user" what a hook answers, as a Python literal; a list is used up
                                         call by call; raise stands for an unexpected exception
     %logs RuntimeError                  what the server logs; without a name, any error
@@ -28,13 +30,15 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import pairwise
 from operator import methodcaller
 from typing import Any, NoReturn
 
 import attrs
+from twisted.python.reflect import namedAny
 
-from ..factory import SMTPFactory
+from ..factory import ExtensionMaker, SMTPFactory
 from .client import make_factory
 from .handler import Content, When
 from .replay import LONG, Cut, Part, Rehearsal, Replayed
@@ -48,6 +52,8 @@ class Transcript:
     """
 
     settings: dict[str, Any]
+    #: Makers of the extensions that there are besides the default ones.
+    extensions: tuple[ExtensionMaker, ...]
     verdicts: dict[str, Any]
     #: The names of the errors that the server logs; ``""`` is any.
     logs: frozenset[str]
@@ -67,10 +73,11 @@ class Transcript:
         for number, line in enumerate(text.split("\n"), 1):
             try:
                 reader.read(number, line)
-            except (ValueError, SyntaxError) as error:
+            except (ValueError, SyntaxError, AttributeError) as error:
                 raise ValueError(f"line {number}: {error}: {line}") from error
         return cls(
             reader.settings,
+            tuple(reader.extensions),
             reader.verdicts,
             frozenset(reader.logs),
             tuple(reader.replies),
@@ -134,7 +141,18 @@ def _verdict(text: str) -> Any:
     return _boom if verdict == "raise" else verdict
 
 
-_LINE = re.compile(r"(%set|%hook|%logs|[SCM]:|C>|\|>|\|) ?(.*)")
+def _setting(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    return name.strip(), ast.literal_eval(value.strip())
+
+
+def _extension(text: str) -> ExtensionMaker:
+    name, *settings = text.split()
+    maker: ExtensionMaker = namedAny(name)
+    return partial(maker, **dict(map(_setting, settings))) if settings else maker
+
+
+_LINE = re.compile(r"(%set|%extension|%hook|%logs|[SCM]:|C>|\|>|\|) ?(.*)")
 
 
 class _TranscriptReader:
@@ -144,6 +162,7 @@ class _TranscriptReader:
 
     def __init__(self) -> None:
         self.settings: dict[str, Any] = {}
+        self.extensions: list[ExtensionMaker] = []
         self.verdicts: dict[str, Any] = {}
         self.logs: set[str] = set()
         self.replies: list[tuple[int, str]] = []
@@ -203,8 +222,9 @@ class _TranscriptReader:
         if kind == "%logs":
             self.logs.add(text)
         elif kind == "%set":
-            name, _, value = text.partition("=")
-            self.settings[name.strip()] = ast.literal_eval(value.strip())
+            self.settings.update([_setting(text)])
+        elif kind == "%extension":
+            self.extensions.append(_extension(text))
         else:
             name, _, value = text.partition(" ")
             self.verdicts[name] = _verdict(value.strip())

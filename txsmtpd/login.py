@@ -1,0 +1,231 @@
+"""
+Who checks credentials: a portal or checkers of twisted.cred, or a function.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.error import LoginFailed
+from twisted.internet.defer import Deferred
+from zope.interface import classImplements
+
+from .core.hooks import is_later
+from .core.identity import AuthResult, Identity, LoginPassword, Refusal
+from .core.session import Envelope, Session
+from .core.settings import Settings
+from .interfaces import ISMTPUser
+from .sasl import Circumstances, CramResponse, Mechanism, Password, ScramProof
+
+classImplements(Password, IUsernamePassword)
+classImplements(CramResponse, IUsernameHashedPassword)
+classImplements(ScramProof, IUsernameHashedPassword)
+
+Verdict = Identity | Refusal
+
+#: What RFC 7677 section 4 wants at least.
+ITERATIONS = 4096
+
+#: The hash of each mechanism, as hashlib names it.
+_SCRAM = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256"}
+
+
+class Login:
+    """
+    A :class:`~txsmtpd.core.identity.Login`.
+
+    It asks the portal, then the checkers in order, then the function: the first who knows the
+    credentials decides.
+
+    :param secret: what the salts of SCRAM are made of.
+    """
+
+    def __init__(
+        self,
+        hostname: str,
+        portal: Any = None,
+        checkers: Sequence[Any] = (),
+        authenticator: Callable[..., Any] | None = None,
+        secret: bytes | None = None,
+    ) -> None:
+        self._hostname = hostname
+        self._portal = portal
+        self._checkers = checkers
+        self._authenticator = authenticator
+        self._secret = secret or secrets.token_bytes(32)
+
+    # What can be checked.
+
+    def serves(self, mechanism: Mechanism) -> bool:
+        """
+        Whether there is anybody who can check the credentials of this mechanism.
+        """
+        wanted = mechanism.credentials
+        if wanted is None or (self._authenticator is not None and wanted is Password):
+            return True
+        if self._portal is not None and _takes(self._portal.listCredentialsInterfaces(), wanted):
+            return True
+        return any(
+            _takes(checker.credentialInterfaces, wanted) and _has_keys(checker, mechanism)
+            for checker in self._checkers
+        )
+
+    def circumstances(self, session: Session, bindings: bool) -> Circumstances:
+        """
+        What a mechanism may know.
+
+        :param bindings: whether a mechanism with channel binding may be offered.
+        """
+        tls = session.tls
+        return Circumstances(
+            hostname=self._hostname,
+            nonce=_nonce,
+            now=time.time,
+            channel_binding=tls.channel_binding if bindings and tls else _no_binding,
+            certificate=tls.peer_certificate if tls else None,
+            scram=self._scram,
+        )
+
+    def _scram(self, username: bytes, hash_name: str) -> tuple[bytes, int]:
+        """
+        The salt and the iterations of a user.
+
+        Those who hold no verifiers get a salt from here, and so does who is no user at all: it is
+        always the same, so nobody can tell one from the other.
+        """
+        iterations = ITERATIONS
+        for checker in self._checkers:
+            of_user = getattr(checker, "scram_parameters", None)
+            if of_user is None:
+                continue
+            found: tuple[bytes, int] | None = of_user(username, hash_name)
+            if found is not None:
+                return found
+            iterations = checker.scram_iterations(hash_name) or iterations
+        mark = hash_name.encode() + b"\0" + username
+        return hmac.digest(self._secret, mark, hashlib.sha256)[:16], iterations
+
+    # Checking.
+
+    def check(
+        self, server: Any, session: Session, envelope: Envelope, mechanism: str, credentials: Any
+    ) -> Verdict | Awaitable[Verdict]:
+        """
+        Check credentials.
+
+        :raise Exception: if that cannot be done now.
+        """
+        name = getattr(credentials, "username", None)
+        if self._authenticator is not None and isinstance(credentials, Password):
+            data = LoginPassword(credentials.username, credentials.password)
+            answer = self._authenticator(server, session, envelope, mechanism, data)
+            if is_later(answer):
+                return _judged_later(answer, name)
+            return _judged(answer, name)
+        return self._ask_cred(credentials, name)
+
+    async def _ask_cred(self, credentials: Any, name: bytes | None) -> Verdict:
+        if self._portal is not None and _knows(
+            self._portal.listCredentialsInterfaces(), credentials
+        ):
+            identity = await _unless_refused(self._enter(credentials, name))
+            if identity is not None:
+                return identity
+        for checker in self._checkers:
+            if _knows(checker.credentialInterfaces, credentials):
+                identity = await _unless_refused(_asked(checker, credentials, name))
+                if identity is not None:
+                    return identity
+        return Refusal()
+
+    async def _enter(self, credentials: Any, name: bytes | None) -> Identity:
+        _, avatar, logout = await self._portal.login(credentials, None, ISMTPUser)
+        return Identity(avatar, name, logout=logout)
+
+
+async def _asked(checker: Any, credentials: Any, name: bytes | None) -> Identity:
+    avatar_id = checker.requestAvatarId(credentials)
+    if isinstance(avatar_id, Deferred):
+        avatar_id = await avatar_id
+    # What knows a user by a token or a certificate says who it is.
+    return Identity(avatar_id, name or avatar_id)
+
+
+async def _unless_refused(attempt: Awaitable[Identity]) -> Identity | None:
+    try:
+        return await attempt
+    except LoginFailed:
+        return None
+
+
+def _takes(interfaces: Iterable[Any], credentials: type) -> bool:
+    return any(interface.implementedBy(credentials) for interface in interfaces)
+
+
+def _has_keys(checker: Any, mechanism: Mechanism) -> bool:
+    """
+    Whether a checker that holds keys of SCRAM has some for this one's hash.
+    """
+    hashes = getattr(checker, "scram_hashes", None)
+    hash_name = _SCRAM.get(mechanism.name.removesuffix("-PLUS"))
+    return hashes is None or hash_name is None or hash_name in hashes
+
+
+def _knows(interfaces: Any, credentials: Any) -> bool:
+    return any(interface.providedBy(credentials) for interface in interfaces)
+
+
+async def _judged_later(answer: Awaitable[Any], name: bytes | None) -> Verdict:
+    return _judged(await answer, name)
+
+
+def _judged(answer: Any, name: bytes | None) -> Verdict:
+    """
+    What an authenticator's answer comes to: an `AuthResult`, a bool, or who it is.
+    """
+    if isinstance(answer, AuthResult):
+        if answer.success:
+            return Identity(answer.auth_data, name, answer.message)
+        return Refusal(answer.message)
+    if answer is None or answer is False:
+        return Refusal()
+    return Identity(name if answer is True else answer, name)
+
+
+def _nonce() -> str:
+    return b64encode(secrets.token_bytes(18)).decode("ascii")
+
+
+def _no_binding(kind: str) -> None:
+    return None
+
+
+_METHOD = re.compile("auth_([A-Z0-9_]+)")
+
+
+def mechanisms_of(handler: object) -> Iterator[Mechanism]:
+    """
+    The mechanisms that a handler brings as methods ``auth_MECH``, each an exchange as
+    :mod:`txsmtpd.sasl.base` has it; ``__`` in a name is ``-``.
+    """
+    for match in filter(None, map(_METHOD.fullmatch, dir(handler))):
+        yield Mechanism(match[1].replace("__", "-"), getattr(handler, match[0]), None)
+
+
+def make_login(settings: Settings) -> Login | None:
+    """
+    :return: None if there is nobody to ask.
+    """
+    by_themselves = any(mechanism.credentials is None for mechanism in settings.mechanisms or ())
+    users = settings.portal is not None or settings.checkers or settings.authenticator is not None
+    if not users and not by_themselves:
+        return None
+    return Login(settings.hostname, settings.portal, settings.checkers, settings.authenticator)
