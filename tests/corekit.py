@@ -14,16 +14,19 @@ from zope.interface import directlyProvides
 
 from txsmtpd.core.dialog import Dialog
 from txsmtpd.core.hooks import HOOKS
-from txsmtpd.core.outcomes import CLOSE, Body, Outcome
+from txsmtpd.core.outcomes import CLOSE, Body, Challenge, Outcome, UpgradeTLS
 from txsmtpd.core.replies import Reply
 from txsmtpd.core.rules import Rules, make_rules
-from txsmtpd.core.session import Session
+from txsmtpd.core.session import TLS, Session
 from txsmtpd.core.settings import Settings
 from txsmtpd.core.verbs import VERBS
 from txsmtpd.factory import DEFAULT
 
 #: What the core is tested with: what a server offers.
 EXTENSIONS = DEFAULT
+
+#: What is known about a handshake.
+FACTS = TLS("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256)
 
 #: A transaction up to its content.
 OPENING = ("EHLO client.example", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>")
@@ -245,16 +248,20 @@ class Client:
         self,
         *handlers: object,
         extensions: Iterable[Callable[[Settings], Any]] = EXTENSIONS,
+        session: Session | None = None,
         **settings: Any,
     ) -> None:
         self.runner = Runner()
         self.server = object()
         self.rules = rules(*handlers, extensions=extensions, **settings)
-        self.dialog = Dialog(self.rules, self.runner, self.server, Session(id="s"))
+        self.dialog = Dialog(self.rules, self.runner, self.server, session or Session(id="s"))
         self.replies: list[Reply] = []
         self.closed = False
         self._buffer = b""
         self._body: Body | None = None
+        #: What the next line answers.
+        self.challenge: Challenge | None = None
+        self._upgrade: UpgradeTLS | None = None
         self._pending: tuple[Coroutine[Any, Any, Any], Callable[[Any], None]] | None = None
 
     @property
@@ -265,8 +272,19 @@ class Client:
         return self._pending is not None
 
     @property
+    def handshaking(self) -> bool:
+        """
+        Whether the server waits for a TLS handshake.
+        """
+        return self._upgrade is not None
+
+    @property
     def state(self) -> str:
         return self.dialog.state
+
+    @property
+    def session(self) -> Session:
+        return self.dialog.session
 
     @property
     def envelope(self) -> Any:
@@ -312,6 +330,18 @@ class Client:
         """
         return self._replies_to(self._go_on)
 
+    def secure(self, tls: TLS = FACTS) -> list[str]:
+        """
+        Do the TLS handshake that the server waits for.
+
+        :return: code and status of each reply that comes then.
+        """
+        upgrade, self._upgrade = self._upgrade, None
+        assert upgrade is not None
+        facts = {"cipher": (tls.cipher, tls.version, tls.bits)}
+        replies = self._replies_to(lambda: self._step(upgrade.secured(tls, facts)))
+        return [short(reply) for reply in replies]
+
     def lose(self, reason: str = "connection lost") -> None:
         """
         Vanish.
@@ -323,7 +353,7 @@ class Client:
     def _replies_to(self, act: Callable[[], None]) -> list[Reply]:
         before = len(self.replies)
         act()
-        while not (self.closed or self.pending) and self._one():
+        while not (self.closed or self.pending or self.handshaking) and self._one():
             pass
         return self.replies[before:]
 
@@ -336,8 +366,14 @@ class Client:
         line, end, rest = self._buffer.partition(b"\r\n")
         if end:
             self._buffer = rest
-            self._step(self.dialog.command(line))
+            self._step(self._heard(line))
         return bool(end)
+
+    def _heard(self, line: bytes) -> Any:
+        challenge, self.challenge = self.challenge, None
+        if challenge is not None:
+            return self.dialog.response(challenge, line)
+        return self.dialog.command(line)
 
     def _some_content(self, body: Body) -> bool:
         content, leftover = body.reader.feed(self._buffer)
@@ -377,10 +413,17 @@ class Client:
 
     def _obey(self, outcome: Outcome) -> None:
         self.replies.extend(outcome.replies)
-        if outcome.then is CLOSE:
+        then = outcome.then
+        if then is CLOSE:
             self.closed = True
-        else:
-            self._body = outcome.then
+        elif isinstance(then, Challenge):
+            self.challenge = then
+        elif isinstance(then, UpgradeTLS):
+            self._upgrade = then
+            # What has come in the clear is thrown away.
+            self._buffer = b""
+        elif then is not None:
+            self._body = then
 
 
 def opened(*handlers: object, **settings: Any) -> Client:

@@ -17,11 +17,12 @@ from .core.session import Envelope, Recipient, Session
 if TYPE_CHECKING:
     from .factory import SMTPFactory
     from .overrides import syntax
-    from .protocol import SMTP
+    from .protocol import LMTP, SMTP
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "LMTP",
     "SMTP",
     "Envelope",
     "Recipient",
@@ -34,7 +35,12 @@ __all__ = [
 ]
 
 
-_ELSEWHERE = {"SMTP": ".protocol", "SMTPFactory": ".factory", "syntax": ".overrides"}
+_ELSEWHERE = {
+    "LMTP": ".protocol",
+    "SMTP": ".protocol",
+    "SMTPFactory": ".factory",
+    "syntax": ".overrides",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -41,7 +41,8 @@ class Census:
     def __init__(self, settings: Settings, reactor: Any) -> None:
         self._settings = settings
         self._reactor = reactor
-        self._connections: set[Connection] = set()
+        #: Each with the host that it counts for, "" for none.
+        self._connections: dict[Connection, str] = {}
         self._hosts: Counter[str] = Counter()
         self._numbers = count(1)
         # Tells the sessions of this start of the server from those of another in the same log.
@@ -73,23 +74,39 @@ class Census:
         """
         if self._emptied is not None:
             return replies.SHUTTING_DOWN
-        host = _host(connection)
-        total, each = self._settings.max_connections, self._settings.max_connections_per_host
-        if 0 < total <= len(self._connections) or (host and 0 < each <= self._hosts[host]):
+        if 0 < self._settings.max_connections <= len(self._connections):
             return replies.TOO_MANY_CONNECTIONS
-        self._connections.add(connection)
+        self._connections[connection] = ""
+        return None
+
+    def admit_host(self, connection: Connection, peer: Any) -> Reply | None:
+        """
+        Count a connection that was admitted for the host of its client, or say why not.
+
+        :param peer: the client's address.  A unix socket has no host, and counts only towards the
+            total.
+        """
+        self._forget_host(connection)
+        host = peer[0] if isinstance(peer, tuple) else ""
+        if host and 0 < self._settings.max_connections_per_host <= self._hosts[host]:
+            return replies.TOO_MANY_CONNECTIONS
+        self._connections[connection] = host
         self._hosts[host] += 1
         return None
+
+    def _forget_host(self, connection: Connection) -> None:
+        host = self._connections[connection]
+        if self._hosts[host] > 1:
+            self._hosts[host] -= 1
+        else:
+            del self._hosts[host]
 
     def release(self, connection: Connection) -> None:
         """
         Count a connection out that was admitted.
         """
-        self._connections.discard(connection)
-        host = _host(connection)
-        self._hosts[host] -= 1
-        if not self._hosts[host]:
-            del self._hosts[host]
+        self._forget_host(connection)
+        del self._connections[connection]
         self._look_whether_empty()
 
     def outlive(self, work: Deferred[Any]) -> None:
@@ -138,8 +155,3 @@ class Census:
         for connection in tuple(self._connections):
             connection.transport.abortConnection()
         self._look_whether_empty()
-
-
-def _host(connection: Connection) -> str:
-    # A unix socket has no host and counts only towards the total.
-    return getattr(connection.transport.getPeer(), "host", "")

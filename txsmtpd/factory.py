@@ -19,13 +19,18 @@ from .census import Census
 from .core.content import Budget
 from .core.rules import Rules, make_rules
 from .core.settings import Settings
-from .core.verbs import VERBS
+from .core.verbs import LMTP_VERBS, VERBS
 from .extensions.auth import Auth
 from .extensions.chunking import Chunking
-from .extensions.eight_bit_mime import EightBitMIME
+from .extensions.deliverby import DeliverBy
+from .extensions.dsn import DeliveryStatus
+from .extensions.eight_bit_mime import BinaryMIME, EightBitMIME
 from .extensions.enhanced_status_codes import EnhancedStatusCodes
+from .extensions.futurerelease import FutureRelease
 from .extensions.limits import Limits
+from .extensions.mt_priority import MTPriority
 from .extensions.pipelining import Pipelining
+from .extensions.requiretls import RequireTLS
 from .extensions.size import Size
 from .extensions.smtputf8 import SMTPUTF8
 from .extensions.starttls import StartTLS
@@ -45,8 +50,10 @@ DEFAULT: tuple[ExtensionMaker, ...] = (
     StartTLS,
     Auth,
     EightBitMIME,
+    BinaryMIME,
     SMTPUTF8,
     EnhancedStatusCodes,
+    DeliveryStatus,
     Chunking,
     Limits,
 )
@@ -60,6 +67,15 @@ def _check_combination(settings: Settings) -> None:
         raise ValueError("require_starttls and implicit_tls want a context_factory")
     if settings.login is None and settings.auth_required:
         raise ValueError("auth_required wants an authenticator, a portal or checkers")
+
+
+#: What is offered only where somebody says that it is honoured: the standards forbid more.
+OPTIONAL: dict[str, ExtensionMaker] = {
+    "DELIVERBY": DeliverBy,
+    "FUTURERELEASE": FutureRelease,
+    "MT-PRIORITY": MTPriority,
+    "REQUIRETLS": RequireTLS,
+}
 
 
 class SMTPFactory(ServerFactory):
@@ -127,9 +143,21 @@ class SMTPFactory(ServerFactory):
 
     def _make_rules(self) -> Rules:
         self._protocol = self.protocol
-        replace = partial(verbs_of, self.protocol)
-        made = [make(self.settings) for make in self._extensions]
-        return make_rules(self.settings, self._handlers, made, VERBS, self._budget, replace)
+        lmtp = self.protocol.lmtp
+        makers = [*self._extensions]
+        if lmtp:
+            # RFC 2033 section 5 wants them.
+            wanted: tuple[ExtensionMaker, ...] = (Pipelining, EnhancedStatusCodes)
+            makers += [maker for maker in wanted if maker not in makers]
+        return make_rules(
+            self.settings,
+            self._handlers,
+            [make(self.settings) for make in makers],
+            LMTP_VERBS if lmtp else VERBS,
+            lmtp=lmtp,
+            budget=self._budget,
+            replace=partial(verbs_of, self.protocol),
+        )
 
     def startFactory(self) -> None:
         self.census.reopen()

@@ -39,15 +39,17 @@ def plain_address(address: Any) -> Any:
     return None
 
 
-def make_session(transport: Any, reactor: Any) -> Session:
+def make_session(transport: Any, reactor: Any, lmtp: bool) -> Session:
     """
     A session of what the transport knows about its two ends.
     """
     peer = transport.getPeer()
     return Session(
         peer=plain_address(peer),
+        via=plain_address(peer),
         local=plain_address(transport.getHost()),
         reactor=reactor,
         can_start_tls=ITLSTransport.providedBy(transport),
-        exempt=isinstance(peer, UNIXAddress),
+        exempt=lmtp or isinstance(peer, UNIXAddress),
+        lmtp=lmtp,
     )

@@ -21,7 +21,7 @@ it at once, as a Deferred, or from an ``async def``.  To refuse it returns a neg
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from zope.interface import Interface
@@ -35,6 +35,11 @@ from .core.states import Table
 Verdict: TypeAlias = Reply | str | bytes | None
 #: What a hook returns.
 Answer: TypeAlias = Verdict | Awaitable[Verdict]
+#: What is returned at the end of content.  Under LMTP (RFC 2033) each recipient has a verdict of
+#: its own: a list in the order of ``envelope.recipients``, or a mapping by
+#: :class:`~txsmtpd.core.session.Recipient` or by address, each verdict there at once or later.
+Verdicts: TypeAlias = Verdict | Sequence[Answer] | Mapping[Any, Answer]
+DeliveryAnswer: TypeAlias = Verdicts | Awaitable[Verdicts]
 
 # `server` is Any because this module must not import Twisted, and because a handler may say in its
 # own signature which protocol class it wants.
@@ -47,6 +52,18 @@ class ICONNECTHook(Interface):
 
         :return: a 220 replaces the greeting; 421 and 521 are sent and the connection is closed;
             after any other refusal every command but QUIT is answered 503.
+        """
+
+
+class IPROXYHook(Interface):
+    def handle_PROXY(
+        server: Any, session: Session, envelope: Envelope, proxy_data: Any
+    ) -> Verdict | bool | Awaitable[Verdict | bool]:
+        """
+        A proxy that is trusted has said for whom it speaks, and ``session.peer`` is that client.
+
+        :param proxy_data: a :class:`~txsmtpd.proxy.ProxyData`.
+        :return: False or a refusal closes the connection without a word.
         """
 
 
@@ -128,12 +145,13 @@ class IContentReceiver(Interface):
         :raise Rejected: to refuse the message; nothing more is written to anyone.
         """
 
-    def finish() -> Answer:
+    def finish() -> DeliveryAnswer:
         """
         The message is whole.
 
         A positive reply takes responsibility for it (RFC 5321 section 6.1): what must be safe is
-        safe by then.  None is such a reply.
+        safe by then.  None is such a reply.  Where ``session.lmtp`` is true, it may give one
+        verdict for all recipients or one for each.
         """
 
     def abort(reason: str) -> Awaitable[None] | None:
@@ -155,11 +173,12 @@ class IContentHook(Interface):
 
 
 class IDATAHook(Interface):
-    def handle_DATA(server: Any, session: Session, envelope: Envelope) -> Answer:
+    def handle_DATA(server: Any, session: Session, envelope: Envelope) -> DeliveryAnswer:
         """
         The message is whole, in ``envelope.content`` and ``envelope.original_content``.
 
         A positive reply takes responsibility for it (RFC 5321 section 6.1).  None is such a reply.
+        Where ``session.lmtp`` is true, it may give one verdict for all recipients or one for each.
         """
 
 

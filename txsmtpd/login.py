@@ -20,6 +20,7 @@ from zope.interface import classImplements
 
 from .core.hooks import is_later
 from .core.identity import AuthResult, Identity, LoginPassword, Refusal
+from .core.replies import Reply
 from .core.session import Envelope, Session
 from .core.settings import Settings
 from .interfaces import ISMTPUser
@@ -42,8 +43,8 @@ class Login:
     """
     A :class:`~txsmtpd.core.identity.Login`.
 
-    It asks the portal, then the checkers in order, then the function: the first who knows the
-    credentials decides.
+    It asks the portal, then the checkers in order, then the function: the first who says yes
+    decides.
 
     :param secret: what the salts of SCRAM are made of.
     """
@@ -71,12 +72,21 @@ class Login:
         wanted = mechanism.credentials
         if wanted is None or (self._authenticator is not None and wanted is Password):
             return True
-        if self._portal is not None and _takes(self._portal.listCredentialsInterfaces(), wanted):
-            return True
         return any(
-            _takes(checker.credentialInterfaces, wanted) and _has_keys(checker, mechanism)
-            for checker in self._checkers
+            _takes(interfaces, wanted) and _has_keys(checker, mechanism)
+            for checker, interfaces in self._all_checkers()
         )
+
+    def _all_checkers(self) -> Iterator[tuple[Any, Iterable[Any]]]:
+        """
+        The checkers, those of the portal too, with the credentials that each is asked about.
+        """
+        if self._portal is not None:
+            by_interface = getattr(self._portal, "checkers", {})
+            for interface in self._portal.listCredentialsInterfaces():
+                yield by_interface.get(interface), (interface,)
+        for checker in self._checkers:
+            yield checker, checker.credentialInterfaces
 
     def circumstances(self, session: Session, bindings: bool) -> Circumstances:
         """
@@ -102,7 +112,7 @@ class Login:
         always the same, so nobody can tell one from the other.
         """
         iterations = ITERATIONS
-        for checker in self._checkers:
+        for checker, _ in self._all_checkers():
             of_user = getattr(checker, "scram_parameters", None)
             if of_user is None:
                 continue
@@ -115,24 +125,25 @@ class Login:
 
     # Checking.
 
-    def check(
+    async def check(
         self, server: Any, session: Session, envelope: Envelope, mechanism: str, credentials: Any
-    ) -> Verdict | Awaitable[Verdict]:
+    ) -> Verdict:
         """
         Check credentials.
 
         :raise Exception: if that cannot be done now.
         """
         name = getattr(credentials, "username", None)
-        if self._authenticator is not None and isinstance(credentials, Password):
-            data = LoginPassword(credentials.username, credentials.password)
-            answer = self._authenticator(server, session, envelope, mechanism, data)
-            if is_later(answer):
-                return _judged_later(answer, name)
-            return _judged(answer, name)
-        return self._ask_cred(credentials, name)
+        identity = await self._ask_cred(credentials, name)
+        if identity is not None:
+            return identity
+        if self._authenticator is None or not isinstance(credentials, Password):
+            return Refusal()
+        data = LoginPassword(credentials.username, credentials.password)
+        answer = self._authenticator(server, session, envelope, mechanism, data)
+        return _judged(await answer if is_later(answer) else answer, name)
 
-    async def _ask_cred(self, credentials: Any, name: bytes | None) -> Verdict:
+    async def _ask_cred(self, credentials: Any, name: bytes | None) -> Identity | None:
         if self._portal is not None and _knows(
             self._portal.listCredentialsInterfaces(), credentials
         ):
@@ -144,17 +155,31 @@ class Login:
                 identity = await _unless_refused(_asked(checker, credentials, name))
                 if identity is not None:
                     return identity
-        return Refusal()
+        return None
 
     async def _enter(self, credentials: Any, name: bytes | None) -> Identity:
-        _, avatar, logout = await self._portal.login(credentials, None, ISMTPUser)
+        entering = _Uncancelled()
+        self._portal.login(credentials, None, ISMTPUser).chainDeferred(entering)
+        _, avatar, logout = await entering
         return Identity(avatar, name, logout=logout)
+
+
+class _Uncancelled(Deferred[Any]):
+    """
+    Comes to its end though nobody waits: a realm that has begun to make an avatar may have to be
+    told that it is not wanted.
+    """
+
+    def cancel(self) -> None:
+        pass
 
 
 async def _asked(checker: Any, credentials: Any, name: bytes | None) -> Identity:
     avatar_id = checker.requestAvatarId(credentials)
-    if isinstance(avatar_id, Deferred):
+    if is_later(avatar_id):
         avatar_id = await avatar_id
+    if avatar_id is None or avatar_id is False:
+        raise LoginFailed("a checker raises this, but some forget to")
     # What knows a user by a token or a certificate says who it is.
     return Identity(avatar_id, name or avatar_id)
 
@@ -183,19 +208,18 @@ def _knows(interfaces: Any, credentials: Any) -> bool:
     return any(interface.providedBy(credentials) for interface in interfaces)
 
 
-async def _judged_later(answer: Awaitable[Any], name: bytes | None) -> Verdict:
-    return _judged(await answer, name)
-
-
 def _judged(answer: Any, name: bytes | None) -> Verdict:
     """
-    What an authenticator's answer comes to: an `AuthResult`, a bool, or who it is.
+    What an authenticator's answer comes to: an `AuthResult`, a bool, who it is, or a reply.
     """
+    if isinstance(answer, Reply):
+        # So do hooks: "no" must not be who it is.
+        answer = AuthResult(success=answer.positive, message=answer, auth_data=name)
     if isinstance(answer, AuthResult):
         if answer.success:
             return Identity(answer.auth_data, name, answer.message)
         return Refusal(answer.message)
-    if answer is None or answer is False:
+    if not answer:
         return Refusal()
     return Identity(name if answer is True else answer, name)
 
@@ -217,7 +241,9 @@ def mechanisms_of(handler: object) -> Iterator[Mechanism]:
     :mod:`txsmtpd.sasl.base` has it; ``__`` in a name is ``-``.
     """
     for match in filter(None, map(_METHOD.fullmatch, dir(handler))):
-        yield Mechanism(match[1].replace("__", "-"), getattr(handler, match[0]), None)
+        method = getattr(handler, match[0])
+        if callable(method):
+            yield Mechanism(match[1].replace("__", "-"), method, None)
 
 
 def make_login(settings: Settings) -> Login | None:

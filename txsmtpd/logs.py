@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from twisted.internet.defer import CancelledError
@@ -118,13 +118,19 @@ class SessionLog:
             code=reply.code,
         )
 
-    def transaction(self, envelope: Envelope, size: int, reply: Reply, gone: bool) -> None:
+    def transaction(
+        self, envelope: Envelope, size: int, verdicts: Sequence[Reply], gone: bool
+    ) -> None:
         """
-        A message has come to its verdict.
+        A message has come to its verdict, or under LMTP to one for each recipient.
 
         :param gone: whether the client has gone and will not hear of it.
         """
-        self._messages += reply.positive
+        reply = verdicts[0]
+        if len(verdicts) > 1:
+            # The one that somebody may have to look after.
+            reply = next((each for each in verdicts if not each.positive), reply)
+        self._messages += any(each.positive for each in verdicts)
         log = self._log
         # What Logger.info does.  That takes longer than all else about a small message's log line,
         # because it looks for the level in a list that it sorts anew each time.
@@ -144,6 +150,7 @@ class SessionLog:
             "size": size,
             "reply": reply.text,
             "code": reply.code,
+            "verdicts": [each.text for each in verdicts],
             "unheard": ", but the client had gone" if gone else "",
         }
         log.observer(event)
@@ -159,6 +166,18 @@ class SessionLog:
             peer=self._peer,
             host_name=self.session.host_name,
             messages=self._messages,
+            reason=reason,
+        )
+
+    def no_header(self, reason: str) -> None:
+        """
+        There is no PROXY header that we believe.
+        """
+        self._log.info(
+            "{session}: [{peer}] turned away: {reason}",
+            event="proxy",
+            session=self._id,
+            peer=self._peer,
             reason=reason,
         )
 

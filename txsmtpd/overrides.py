@@ -65,6 +65,15 @@ class VerbMethods:
     def smtp_HELO(self, argument: str) -> Any:
         return self.builtin("HELO", argument)
 
+    def smtp_LHLO(self, argument: str) -> Any:
+        return self.builtin("LHLO", argument)
+
+    def smtp_STARTTLS(self, argument: str) -> Any:
+        return self.builtin("STARTTLS", argument)
+
+    def smtp_AUTH(self, argument: str) -> Any:
+        return self.builtin("AUTH", argument)
+
     def smtp_MAIL(self, argument: str) -> Any:
         return self.builtin("MAIL", argument)
 

@@ -21,30 +21,25 @@ from inspect import iscoroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import (
-    IHalfCloseableProtocol,
-    IHandshakeListener,
-    ISSLTransport,
-)
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .brakes import CONTENT, STEP, BrakedLineReceiver
+from .arrival import Arrival
+from .brakes import CONTENT, STEP
 from .core import replies
 from .core.dialog import Dialog
 from .core.eager import eagerly
-from .core.outcomes import CLOSE, Body, Challenge, Outcome, Sink, Step, UpgradeTLS
+from .core.outcomes import CLOSE, Body, Challenge, Directive, Outcome, Restart, Sink, Step
 from .core.replies import Reply
-from .core.session import TLS, Envelope, Session
+from .core.session import Envelope, Session
 from .core.settings import Settings
 from .deadline import Deadline
-from .home import Home, make_session
-from .logs import SessionLog
+from .home import Home
 from .overrides import VerbMethods
 from .sending import send
 from .steps import Pending, Steps
-from .tlsfacts import ssl_dict, tls_facts
 
 #: Replies that are collected before they are written.
 BATCH = 256
@@ -52,8 +47,8 @@ BATCH = 256
 LINGER = 30
 
 
-@implementer(IHalfCloseableProtocol, IHandshakeListener)
-class SMTP(VerbMethods, BrakedLineReceiver):
+@implementer(IHalfCloseableProtocol)
+class SMTP(VerbMethods, Arrival):
     """
     One SMTP connection (RFC 5321).
     """
@@ -67,16 +62,12 @@ class SMTP(VerbMethods, BrakedLineReceiver):
     factory: Home
     dialog: Dialog
 
-    _fresh = True
     _half_closed = False
     _lost = False
     _progress = False
-    _admitted = False
     _body: Body | None = None
     #: What the next line answers.
     _challenge: Challenge | None = None
-    #: What comes after the TLS handshake that is going on.
-    _after_handshake: Callable[[TLS, dict[str, Any]], Step] | None = None
     #: The command that is being obeyed.
     _line: bytes | None = None
     #: The step that is under way.
@@ -113,68 +104,20 @@ class SMTP(VerbMethods, BrakedLineReceiver):
         self._deadline = Deadline(self.factory.reactor, self._expired)
         self._session_end = Deadline(self.factory.reactor, self._session_expired)
         super().connectionMade()
-        session = make_session(self.transport, self.factory.reactor)
-        self._log = SessionLog(session, self.factory.rules.name_of)
         self._verbose = self.settings.verbose
-        encrypted = ISSLTransport.providedBy(self.transport)
-        if encrypted or self.settings.implicit_tls:
-            self._after_handshake = self._greet_safely
-        refusal = self.factory.census.admit(self)
-        if refusal is not None:
-            self._say_goodbye(refusal)
-            return
-        self._admitted = True
-        session.id = self.factory.census.next_session_id()
-        steps = Steps(self._failed, self._outlive, self.factory.reactor)
+        self._arrive()
+
+    def _start_dialog(self, session: Session) -> None:
+        steps = Steps(self._failed, self._outlive, self.factory.reactor, self._say_early)
         self.dialog = Dialog(self.factory.rules, steps, self, session)
         self._command = self.dialog.command
         self._session_end.within(self.settings.session_timeout)
         self._watch()
-        if self._after_handshake is None:
-            self._begin(self.dialog.greet)
-        elif not encrypted:
-            self.transport.startTLS(self.settings.context_factory)
-
-    def _begin(self, act: Callable[..., Step], *arguments: Any) -> None:
-        """
-        Take a step that no line has begun.
-        """
-        self.feeding = True
-        self._try(act, *arguments)
-        self.feeding = False
-        self.afterInput()
-
-    def _greet_safely(self, tls: TLS, facts: dict[str, Any]) -> Step:
-        self.session.tls, self.session.ssl = tls, facts
-        return self.dialog.greet()
-
-    def handshakeCompleted(self) -> None:
-        """
-        TLS is on.
-        """
-        after, self._after_handshake = self._after_handshake, None
-        if after is None or self.closing:
-            return
-        tls = tls_facts(self.transport.getHandle())
-        self._begin(after, tls, ssl_dict(tls))
-        # After STARTTLS it is another one.
-        self._log.session = self.session
 
     def dataReceived(self, data: bytes) -> None:
-        if self._fresh and data and not self._looks_like_text(data):
-            return
+        if self._first is not None:
+            data = self._first(data)
         super().dataReceived(data)
-
-    def _looks_like_text(self, data: bytes) -> bool:
-        """
-        Whether the first octet may begin a command: a TLS ClientHello's may not.
-        """
-        self._fresh = False
-        if self.closing or 32 <= data[0] < 127 or data[0] in b"\r\n\t":
-            return True
-        self._log.junk()
-        self.close()
-        return False
 
     def lineReceived(self, line: bytes) -> None:
         self._progress = True
@@ -222,6 +165,8 @@ class SMTP(VerbMethods, BrakedLineReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = self.closing = True
+        # An exchange ends with the client.
+        self._challenge = None
         self._session_end.stop()
         if self._delivering is None:
             self._deadline.stop()
@@ -325,9 +270,10 @@ class SMTP(VerbMethods, BrakedLineReceiver):
                 self._note(reply)
         if len(self._out) > BATCH:
             self._flush()
-        then = outcome.then
-        if then is None:
-            return
+        if outcome.then is not None:
+            self._carry_out(outcome.then)
+
+    def _carry_out(self, then: Directive) -> None:
         if isinstance(then, Body):
             self._body = then
             self.setRawMode()
@@ -337,16 +283,17 @@ class SMTP(VerbMethods, BrakedLineReceiver):
             self.close()
         elif isinstance(then, Challenge):
             self._challenge, self._command = then, self._answer
+        elif isinstance(then, Restart):
+            self.dialog.replace_client(then.introduce)
+            self._log.session = self.session
+            if self._has_room():
+                self._try(self.dialog.greet)
         else:
-            self._start_tls(then)
-
-    def _start_tls(self, upgrade: UpgradeTLS) -> None:
-        # First, because from here on nothing may be said in the clear.
-        self._flush()
-        self._after_handshake = upgrade.secured
-        # What has come in the clear may come from somebody else.
-        self.clearLineBuffer()
-        self.transport.startTLS(self.settings.context_factory)
+            # What has come in the clear may come from somebody else.
+            self.clearLineBuffer()
+            # From here on nothing may be said in the clear.
+            self._flush()
+            self._start_tls(then.secured)
 
     def _content_taken(self, body: Body, leftover: bytes | None) -> None:
         if leftover is None or self._lost:
@@ -363,8 +310,16 @@ class SMTP(VerbMethods, BrakedLineReceiver):
             self._drive(step, STEP, then, delivers=body.delivers)
 
     def _delivered(self, envelope: Envelope, sink: Sink, outcome: Outcome) -> None:
-        self._log.transaction(envelope, sink.size, outcome.replies[0], self._lost)
+        self._log.transaction(envelope, sink.size, sink.verdicts, self._lost)
         self._obey(outcome)
+
+    def _say_early(self, reply: Reply) -> None:
+        """
+        Say one of several replies while the others are waited for.
+        """
+        self._obey(Outcome((reply,)))
+        if not (self.feeding or self._lost):
+            self.afterInput()
 
     def _note(self, reply: Reply) -> None:
         """
@@ -427,8 +382,7 @@ class SMTP(VerbMethods, BrakedLineReceiver):
 
     def _say_goodbye(self, reply: Reply) -> None:
         self._line = None
-        if self._after_handshake is None:
-            # Before the end of a handshake nobody would understand it.
+        if not self._silent:
             self._out.append(reply.wire)
         self._note(reply)
         self.close()
@@ -443,6 +397,9 @@ class SMTP(VerbMethods, BrakedLineReceiver):
             self._flush()
         super().close()
         self._deadline.within(LINGER)
+
+    def _allow(self, seconds: float) -> None:
+        self._deadline.within(seconds)
 
     def _watch(self) -> None:
         """
@@ -466,3 +423,11 @@ class SMTP(VerbMethods, BrakedLineReceiver):
     def _session_expired(self) -> None:
         self._farewell = replies.TIMED_OUT
         self._part_soon()
+
+
+class LMTP(SMTP):
+    """
+    One LMTP connection (RFC 2033): each recipient gets a verdict of its own.
+    """
+
+    lmtp = True

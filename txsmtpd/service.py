@@ -165,8 +165,7 @@ class SMTPService(MultiService):
             for port in self._ports
         ]
         await DeferredList(closings)
-        factories = dict.fromkeys(listener.factory for listener in self.listeners)
-        await DeferredList([factory.drain() for factory in factories])
+        await DeferredList([listener.factory.drain() for listener in self.listeners])
         await others
         self._openings, self._ports = [], []
 
@@ -175,9 +174,11 @@ class SMTPService(MultiService):
         Raise the number of files that the process may have open, as far as it may itself, to what
         the limits on connections come to.
         """
-        factories = {listener.factory for listener in self.listeners}
+        factories = [listener.factory for listener in self.listeners]
+        # Several may count together.
+        limits_of = {factory.census: factory.settings.max_connections for factory in factories}
         # A connection is a file, and the message that comes by it is another.
-        limits = [factory.settings.max_connections for factory in factories]
+        limits = limits_of.values()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         # Where connections are not limited, files are the limit.
         wanted = 2 * sum(limits) + SPARE_FILES if all(limits) else hard

@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from .core.eager import resumed
-from .core.replies import Rejected
+from .core.replies import Rejected, Reply
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
@@ -45,6 +45,7 @@ class Steps:
 
     :param report: told of exceptions that nobody else hears of.
     :param outlive: given what may go on when the client has gone.
+    :param say: sends a reply before the step that it belongs to has ended.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Steps:
         report: Callable[[Any], None],
         outlive: Callable[[Deferred[Any]], None],
         clock: IReactorTime,
+        say: Callable[[Reply], None] = _ignore,
     ) -> None:
         self.report = report
+        self.say = say
         self._outlive = outlive
         self._clock = clock
 
@@ -128,6 +131,18 @@ class Steps:
             too_late(result)
         elif result.check(CancelledError, Rejected) is None:
             self.report(result.value)
+
+    def interrupt(self, waiting: Deferred[Any]) -> None:
+        """
+        End something that `start` has returned, for whoever awaits it too.
+        """
+        waiting.cancel()
+
+    def has_cancelled(self, error: BaseException) -> bool:
+        """
+        Whether an exception says that nobody wants to wait any longer.
+        """
+        return isinstance(error, CancelledError)
 
     def cancel(self, waiting: Deferred[Any]) -> None:
         """

@@ -12,7 +12,7 @@ import re
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 import attrs
@@ -33,8 +33,10 @@ from . import __version__
 from .checkers import anybody, make_checker
 from .core.settings import BARE_NEWLINE, UNKNOWN_PARAMETERS, Settings
 from .endpoints import InheritedEndpoint, StdioEndpoint, UNIXEndpoint
-from .factory import SMTPFactory
+from .factory import DEFAULT, OPTIONAL, ExtensionMaker, SMTPFactory
 from .handlers.registry import BUILTIN, make_handler
+from .login import mechanisms_of
+from .protocol import LMTP
 from .sasl import MECHANISMS
 from .service import Listener, SMTPService
 from .tls import Certificates, TLSError, self_signed
@@ -109,6 +111,7 @@ _FLAGS: dict[str, tuple[str, Any]] = {
     "no-smtputf8": ("enable_SMTPUTF8", False),
     "lenient": ("lenient", True),
     "verbose": ("verbose", True),
+    "proxy-protocol": ("proxy_protocol", True),
     "require-starttls": ("require_starttls", True),
     "require-auth": ("auth_required", True),
     "auth-without-tls": ("auth_require_tls", False),
@@ -129,6 +132,7 @@ class Options(UsageOptions):
     optFlags = [
         ["no-smtputf8", None, "Do not offer SMTPUTF8."],
         ["lenient", None, "Be forgiving about the syntax of addresses."],
+        ["proxy-protocol", None, "Want a PROXY header before all else, version 1 or 2."],
         ["tls-self-signed", None, "Make a certificate that nobody trusts, for development."],
         ["require-starttls", None, "Take mail only after STARTTLS."],
         ["require-auth", None, "Take mail only after AUTH."],
@@ -151,6 +155,8 @@ class Options(UsageOptions):
         self["interface"] = None
         self._ports: list[str] = []
         self._smtps: list[str] = []
+        self._lmtp: list[str] = []
+        self._extensions: list[ExtensionMaker] = []
         self._certificates: list[str] = []
         self._keys: list[str] = []
         self._checkers: list[str] = []
@@ -179,6 +185,34 @@ class Options(UsageOptions):
         """
         self._smtps.append(text)
 
+    def opt_lmtp(self, text: str) -> None:
+        """
+        Listen for LMTP (RFC 2033), on a port or an endpoint such as
+        unix:/run/mail/lmtp.sock:mode=660. Repeatable.
+        """
+        self._lmtp.append(text)
+
+    def opt_extension(self, text: str) -> None:
+        """
+        Offer this service extension too, which the handlers honour: DELIVERBY, FUTURERELEASE,
+        MT-PRIORITY or REQUIRETLS. Repeatable.
+        """
+        maker = OPTIONAL.get(text.upper())
+        if maker is None:
+            raise UsageError(f"--extension wants one of {', '.join(OPTIONAL)}, not {text!r}")
+        if maker not in self._extensions:
+            self._extensions.append(maker)
+
+    def opt_trusted_proxy(self, text: str) -> None:
+        """
+        A network, such as 192.0.2.0/24, whose PROXY headers are believed, and which may say XCLIENT
+        and XFORWARD. Repeatable. [default: only PROXY headers of this machine]
+        """
+        try:
+            self.settings.setdefault("trusted_proxies", []).append(ip_network(text))
+        except ValueError as error:
+            raise UsageError(f"--trusted-proxy wants a network: {error}") from None
+
     def opt_tls_cert(self, text: str) -> None:
         """
         A file with our certificate and its chain, in PEM: offers STARTTLS. Repeatable, each with
@@ -205,11 +239,7 @@ class Options(UsageOptions):
         Offer this mechanism of AUTH, such as SCRAM-SHA-256, and no other that is not named so.
         Repeatable.
         """
-        name = text.upper()
-        known = [mechanism.name for mechanism in MECHANISMS]
-        if name not in known:
-            raise UsageError(f"--auth-mechanism wants one of {', '.join(known)}, not {text!r}")
-        self.settings.setdefault("auth_mechanism", set()).add(name)
+        self.settings.setdefault("auth_mechanism", set()).add(text.upper())
 
     def opt_interface(self, text: str) -> None:
         """
@@ -326,36 +356,60 @@ class Options(UsageOptions):
         self["certificates"] = self._read_certificates()
         self.settings["context_factory"] = self["certificates"]
         self.settings["checkers"] = [self._checker(spec) for spec in self._checkers]
-        self._check_combination()
         self["handlers"] = [self._handler(spec) for spec in self._specs or ["debug"]]
+        self._check_users()
+        self._check_certificate()
         factory = self._factory()
-        ports = self._ports if self._smtps else self._ports or ["2525"]
-        if self["interface"] is not None and all(":" in port for port in ports + self._smtps):
-            raise UsageError("--interface goes with port numbers only")
-        self["listeners"] = [self._listener("port", port, factory) for port in ports]
+        ports = self._ports if self._smtps or self._lmtp else self._ports or ["2525"]
+        wanted = [("port", port, factory) for port in ports]
         if self._smtps:
             safe = factory.beside(implicit_tls=True)
-            self["listeners"] += [self._listener("smtps", port, safe) for port in self._smtps]
+            wanted += [("smtps", port, safe) for port in self._smtps]
+        if self._lmtp:
+            lmtp = factory.beside(protocol=LMTP)
+            wanted += [("lmtp", port, lmtp) for port in self._lmtp]
+        if self["interface"] is not None and all(":" in port for _, port, _ in wanted):
+            raise UsageError("--interface goes with port numbers only")
+        self["listeners"] = [self._listener(*each) for each in wanted]
         self._claim_standard_io()
 
-    def _check_combination(self) -> None:
+    def _check_users(self) -> None:
         """
-        :raise UsageError: for an option that cannot work alone.
+        :raise UsageError: for an option that cannot work where nobody can log in, or for a
+            mechanism that there is not.
         """
-        certificate = self["certificates"] is not None
-        users = bool(self._checkers or self["auth-any"])
-        if self._smtps and not certificate:
-            raise UsageError("--smtps wants a certificate: say --tls-cert and --tls-key")
-        if self["require-starttls"] and not certificate:
-            raise UsageError("--require-starttls wants a certificate: say --tls-cert and --tls-key")
-        for option in ("require-auth", "auth-without-tls"):
-            if self[option] and not users:
-                raise UsageError(f"--{option} wants users: say --auth users:FILE")
-        if "auth_mechanism" in self.settings and not users:
-            raise UsageError("--auth-mechanism wants users: say --auth users:FILE")
-        if users and not certificate and not self["auth-without-tls"]:
+        if self._checkers and self["auth-any"]:
+            raise UsageError("--auth-any lets everybody in, so --auth is too much")
+        own = [mechanism.name for each in self["handlers"] for mechanism in mechanisms_of(each)]
+        if not (self._checkers or self["auth-any"] or own):
+            for option, said in (
+                ("require-auth", self["require-auth"]),
+                ("auth-without-tls", self["auth-without-tls"]),
+                ("auth-mechanism", "auth_mechanism" in self.settings),
+            ):
+                if said:
+                    raise UsageError(f"--{option} wants users: say --auth users:FILE")
+        known = [*(mechanism.name for mechanism in MECHANISMS), *own]
+        for name in sorted(self.settings.get("auth_mechanism", ())):
+            if name not in known:
+                raise UsageError(f"--auth-mechanism wants one of {', '.join(known)}, not {name!r}")
+
+    def _check_certificate(self) -> None:
+        """
+        :raise UsageError: for an option that cannot work without one.
+        """
+        if self["certificates"] is not None:
+            return
+        for option, said in (
+            ("smtps", self._smtps),
+            ("require-starttls", self["require-starttls"]),
+        ):
+            if said:
+                raise UsageError(f"--{option} wants a certificate: say --tls-cert and --tls-key")
+        auth = self._checkers or self["auth-any"] or self["require-auth"]
+        if auth and not self["auth-without-tls"]:
             raise UsageError(
-                "--auth is offered under TLS only: say --tls-cert and --tls-key, or"
+                "AUTH is offered under TLS only: say --tls-cert and --tls-key, or"
                 " --auth-without-tls"
             )
 
@@ -390,7 +444,12 @@ class Options(UsageOptions):
 
     def _factory(self) -> SMTPFactory:
         try:
-            return SMTPFactory(*self["handlers"], reactor=self["reactor"], **self.settings)
+            return SMTPFactory(
+                *self["handlers"],
+                reactor=self["reactor"],
+                extensions=(*DEFAULT, *self._extensions),
+                **self.settings,
+            )
         except TypeError as error:
             raise UsageError(f"--handler: {error}") from None
         except ValueError as error:

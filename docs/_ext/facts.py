@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import attrs
@@ -25,8 +26,10 @@ from txsmtpd.tap import Options
 
 # A setting with its comment, as core/settings.py writes it.
 _FIELD = re.compile(r"((?:^    #: .*\n)+)^    ([A-Za-z_0-9]+): ", re.MULTILINE)
-# What an option of any kind may take, to find out which setting it fills.
-_TRIALS = (("7",), ("reject",), ())
+# What an option of any kind may take, to find out which setting it fills; and the company in which
+# it may stand.
+_TRIALS = (("7",), ("reject",), ("plain",), ())
+_COMPANY = ((), ("--tls-self-signed", "--auth-any", "--hostname", "mx.example"))
 
 
 def _indented(text: str) -> Iterator[str]:
@@ -79,15 +82,21 @@ def _sentence(text: str | None) -> str:
 
 
 def _setting_of(name: str) -> str | None:
-    for values in _TRIALS:
-        parser = Options(MemoryReactorClock())
+    for company, values in product(_COMPANY, _TRIALS):
         try:
-            parser.parseOptions([f"--{name}", *values, "--handler", "sink", "--port", "0"])
+            filled = _filled(*company, f"--{name}", *values) - _filled(*company)
         except SystemExit:
             continue
-        filled = list(parser.settings)
-        return filled[0] if filled else None
+        if filled:
+            return filled.pop()
     return None
+
+
+def _filled(*arguments: str) -> set[str]:
+    parser = Options(MemoryReactorClock())
+    parser.parseOptions([*arguments, "--handler", "sink"])
+    # They are always filled, by more than one option.
+    return set(parser.settings) - {"context_factory", "checkers"}
 
 
 def option_lines() -> Iterator[str]:

@@ -46,7 +46,7 @@ _TRACE = re.compile(
 
 
 @cache
-def _command() -> tuple[list[str], Path | None]:
+def command() -> tuple[list[str], Path | None]:
     """
     What starts a server, and in which directory it must be, if in any.
     """
@@ -58,6 +58,14 @@ def _command() -> tuple[list[str], Path | None]:
         if re.search("^ +smtpd ", usage.stdout, re.MULTILINE):
             return [str(twistd), "-n", "smtpd"], None
     return [sys.executable, "-m", "txsmtpd"], CHECKOUT
+
+
+def environment() -> dict[str, str]:
+    """
+    That of a server, which finds handlers and checkers of ours wherever it runs.
+    """
+    paths = filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 @attrs.frozen
@@ -100,13 +108,16 @@ class Server:
         directory.mkdir(exist_ok=True)
         self.maildir = directory / "mail"
         self.log = ""
-        self.port = 0
+        #: Where it listens: for SMTP, and for each --smtps.
+        self.ports: list[int] = []
+        self._wanted = 1 + options.count("--smtps")
         self._started = Event()
-        command, where = _command()
+        start, where = command()
         handler = f"maildir:{self.maildir}"
         self._process = subprocess.Popen(
-            [*command, "--port", "0", "--hostname", HOSTNAME, "--handler", handler, *options],
+            [*start, "--port", "0", "--hostname", HOSTNAME, "--handler", handler, *options],
             cwd=where or directory,
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -114,9 +125,13 @@ class Server:
         )
         self._reader = Thread(target=self._read_log, daemon=True)
         self._reader.start()
-        if not self._started.wait(DEADLINE) or not self.port:
+        if not self._started.wait(DEADLINE) or len(self.ports) < self._wanted:
             self.kill()
             raise AssertionError(f"the server did not start: {self.log}")
+
+    @property
+    def port(self) -> int:
+        return self.ports[0]
 
     @property
     def pid(self) -> int:
@@ -128,9 +143,16 @@ class Server:
             for line in lines:
                 self.log += line
                 if listening := _LISTENING.search(line):
-                    self.port = int(listening[1])
-                    self._started.set()
+                    self.ports.append(int(listening[1]))
+                    if len(self.ports) == self._wanted:
+                        self._started.set()
         self._started.set()
+
+    def hang_up(self) -> None:
+        """
+        Have it read its certificates again.
+        """
+        self._process.send_signal(signal.SIGHUP)
 
     def terminate(self) -> None:
         """

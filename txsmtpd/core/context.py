@@ -100,12 +100,18 @@ class Context:
         """
         at_end, self.at_end = self.at_end, []
         for act in at_end:
-            try:
-                answer = act()
-                if is_later(answer):
-                    self.runner.detach(answer)
-            except Exception as error:
-                self.runner.report(error)
+            self.act_at_end(act)
+
+    def act_at_end(self, act: Callable[[], Any]) -> None:
+        """
+        Do one of these things, at once or later; nobody waits for it.
+        """
+        try:
+            answer = act()
+            if is_later(answer):
+                self.runner.detach(answer)
+        except Exception as error:
+            self.runner.report(error)
 
     def end_content(self) -> None:
         """

@@ -8,14 +8,15 @@ only there can the client hear of it (RFC 5321 section 4.5.4).
 from __future__ import annotations
 
 import io
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from .content import LineMeter, has_bare_newline, normalize_newlines
 from .context import Context, itself
 from .eager import eagerly
 from .hooks import Hook, is_later
-from .outcomes import Outcome, Step
+from .outcomes import CLOSE, Outcome, Step
 from .replies import (
     BARE_NEWLINE,
     DELIVERED,
@@ -27,6 +28,7 @@ from .replies import (
     Rejected,
     Reply,
 )
+from .verdicts import Verdicts
 
 _NOT_ASCII = Reply(554, "5.6.1", ("The message is not ASCII",))
 
@@ -70,6 +72,8 @@ class Delivery:
         self.size = 0
         #: Why the message is lost already, or None.
         self.refusal: Reply | None = None
+        #: What was said in the end: one reply, or under LMTP one for each recipient.
+        self.verdicts: Sequence[Reply] = ()
         self._newlines = newlines
         limit = context.settings.line_length_limit
         self._lines = LineMeter(limit) if limit else None
@@ -227,26 +231,52 @@ class Delivery:
         Ask every handler for its verdict and end the transaction.
         """
         # From here on nothing but a verdict ends it: see `Body.delivers`.
-        self._context.delivery = None
-        reply = self.refusal or await self._verdict()
+        context = self._context
+        context.delivery = None
+        if self._buffer is not None and self.refusal is None:
+            self._put_together(self._buffer.getvalue())
+        if context.rules.lmtp:
+            self.verdicts, unsaid = await self._verdicts()
+        else:
+            self.verdicts = unsaid = (self.refusal or await self._verdict(),)
         if self._buffer is not None:
             self._release()
-        if reply.positive:
-            self._context.errors = 0
-        self._context.end_content()
-        return Outcome((reply,))
+        then = None
+        for reply in self.verdicts:
+            if reply.positive:
+                context.errors = 0
+            elif reply.code == 421:
+                then = CLOSE
+        context.end_content()
+        return Outcome(unsaid, then)
+
+    def _put_together(self, whole: bytes) -> None:
+        envelope = self._context.envelope
+        envelope.original_content = envelope.content = whole
+        if self._context.settings.decode_data:
+            try:
+                envelope.content = self._decoded(whole)
+            except UnicodeDecodeError:
+                self.refuse(_NOT_ASCII)
+
+    async def _verdicts(self) -> tuple[Sequence[Reply], tuple[Reply, ...]]:
+        """
+        The verdicts of LMTP, and those of them that the client has not heard yet.
+        """
+        if self.refusal is not None:
+            same = (self.refusal,) * len(self._context.envelope.recipients)
+            return same, same
+        verdicts = Verdicts(self._context)
+        hooks = self._hooks()
+        for hook in hooks:
+            if verdicts.undecided:
+                await verdicts.ask(hook, last=hook is hooks[-1])
+        # Who was not asked because nobody was left.
+        self.abort("all recipients were refused")
+        return verdicts.replies, verdicts.conclude()
 
     async def _verdict(self) -> Reply:
         context = self._context
-        if self._buffer is not None:
-            whole = self._buffer.getvalue()
-            context.envelope.original_content = context.envelope.content = whole
-            if context.settings.decode_data:
-                try:
-                    context.envelope.content = self._decoded(whole)
-                except UnicodeDecodeError:
-                    self.refuse(_NOT_ASCII)
-                    return _NOT_ASCII
         verdict = DELIVERED
         for hook in self._hooks():
             answer = context.ask(hook, DELIVERED, itself)
@@ -258,25 +288,25 @@ class Delivery:
                 verdict = reply
         return verdict
 
-    def _hooks(self) -> Iterator[Hook]:
+    def _hooks(self) -> list[Hook]:
         """
         What to ask for a verdict, in the order of the handlers: one may have taken the content as
         it came, want it whole, or both.
         """
+        hooks: list[Hook] = []
         for index, consumer in enumerate(self._context.hooks.consumers):
-            receiver = self._receivers[index]
-            if receiver is not None:
-                # Once asked, it is not to be aborted.
-                self._receivers[index] = None
-                yield _without_arguments(receiver.finish)
+            if self._receivers[index] is not None:
+                hooks.append(partial(self._finish, index))
             if consumer.handle_DATA is not None:
-                yield consumer.handle_DATA
+                hooks.append(consumer.handle_DATA)
+        return hooks
+
+    def _finish(self, index: int, *arguments: Any) -> Any:
+        # Once asked, it is not to be aborted.
+        receiver, self._receivers[index] = self._receivers[index], None
+        return receiver.finish()
 
     def _decoded(self, whole: bytes) -> str:
         if self._context.settings.enable_SMTPUTF8:
             return whole.decode("utf-8", "surrogateescape")
         return whole.decode("ascii")
-
-
-def _without_arguments(method: Callable[[], Any]) -> Hook:
-    return lambda server, session, envelope: method()

@@ -8,7 +8,7 @@ does a gate refuse it, does the table allow it, does the verb accept it.
 from __future__ import annotations
 
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from . import replies
@@ -17,6 +17,7 @@ from .eager import eagerly
 from .hooks import Hook, as_reply, is_later
 from .outcomes import CLOSE, Body, Challenge, Outcome, Step, Verb
 from .replies import Declined, Rejected, Reply
+from .session import Session
 from .states import NO_RCPT, REFUSED, State
 
 # Codes of our own refusals that say "this was no SMTP" rather than "not this one".
@@ -42,7 +43,10 @@ class Dialog(Context):
         """
         A client has connected (RFC 5321 section 3.1).
         """
-        text = f"{self.settings.hostname} {self.settings.ident}"
+        ident = self.settings.ident
+        if self.rules.lmtp:
+            ident = f"LMTP {ident.removeprefix('ESMTP ')}"
+        text = f"{self.settings.hostname} {ident}"
         # An error here is answered 421.
         self.fallback = replies.UNAVAILABLE
         hook = self._connect if self.hooks.greeters else None
@@ -65,6 +69,29 @@ class Dialog(Context):
                 return reply
             last = reply or last
         return last
+
+    def proxied(self, proxy: Any) -> Coroutine[Any, Any, Outcome]:
+        """
+        A PROXY header has said who the client is: the session has it already.
+
+        :return: closes the connection if the client is refused.
+        """
+
+        async def judge() -> Outcome:
+            reply = await self.verdict(self.hooks.PROXY, replies.OK, proxy)
+            return Outcome() if reply.positive else Outcome((), CLOSE)
+
+        return judge()
+
+    def replace_client(self, introduce: Callable[[Session], None]) -> None:
+        """
+        Begin again with another client, who is to be greeted.
+
+        :param introduce: notes in the new session who that is.
+        """
+        self._say_farewell("replaced by another client")
+        self.forget()
+        introduce(self.session)
 
     def _greeted(self, reply: Reply) -> Outcome:
         if reply.positive and reply.code != 220:
@@ -232,9 +259,13 @@ class Dialog(Context):
             self.delivery.abort(self.gone)
             self.delivery = None
         self.end_login()
-        for hook in filter(None, self._farewells):
+        self._say_farewell(self.gone)
+
+    def _say_farewell(self, reason: str) -> None:
+        farewells, self._farewells = self._farewells, ()
+        for hook in filter(None, farewells):
             try:
-                answer = hook(self.server, self.session, self.envelope, self.gone)
+                answer = hook(self.server, self.session, self.envelope, reason)
                 if is_later(answer):
                     self.runner.detach(answer)
             except Exception as error:

@@ -23,6 +23,7 @@ HOOKS: dict[str, type[Interface]] = {
     method: interface
     for interface in (
         interfaces.ICONNECTHook,
+        interfaces.IPROXYHook,
         interfaces.IHELOHook,
         interfaces.IEHLOHook,
         interfaces.ISTARTTLSHook,
@@ -196,7 +197,7 @@ def _ehlo_chain(methods: Sequence[Hook]) -> Hook | None:
 _NO = Reply(550, "5.7.1", ("Refused",))
 
 
-_ASKED_WHETHER = frozenset(("STARTTLS",))
+_ASKED_WHETHER = frozenset(("PROXY", "STARTTLS"))
 
 
 def _yes_or_no(method: Hook) -> Hook:
@@ -237,6 +238,7 @@ class Hooks:
     :raise TypeError: for a handler that declares no hook, or one wrongly.
     """
 
+    PROXY: Hook | None
     HELO: Hook | None
     EHLO: Hook | None
     STARTTLS: Hook | None

@@ -7,14 +7,14 @@ place and obeys the directive, one of a closed set, without knowing any verb by 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
 import attrs
 
 from .replies import LINE_TOO_LONG, Reply
-from .session import TLS
+from .session import TLS, Session
 
 
 class Reader(Protocol):
@@ -47,6 +47,12 @@ class Sink(Protocol):
     def size(self) -> int:
         """
         Octets of the message so far.
+        """
+
+    @property
+    def verdicts(self) -> Sequence[Reply]:
+        """
+        What was said in the end: one reply, or under LMTP one for each recipient.
         """
 
 
@@ -98,7 +104,17 @@ class UpgradeTLS:
     secured: Callable[[TLS, dict[str, Any]], Step]
 
 
-Directive: TypeAlias = Body | Close | Challenge | UpgradeTLS
+@attrs.frozen(eq=False)
+class Restart:
+    """
+    Begin again with another client, for whom this connection speaks from here on.
+    """
+
+    #: Notes in the new session who that is.
+    introduce: Callable[[Session], None]
+
+
+Directive: TypeAlias = Body | Close | Challenge | UpgradeTLS | Restart
 
 
 # Not frozen, though nobody changes one: there is one for every command, and attrs makes a frozen
@@ -165,9 +181,24 @@ class Runner(Protocol):
         :return: its result, if it is there at once; else an awaitable for the core to await.
         """
 
+    def interrupt(self, waiting: Any) -> None:
+        """
+        End something that `start` has returned, for whoever awaits it too.
+        """
+
     def cancel(self, waiting: Any) -> None:
         """
         Wait no longer for something that `start` has returned.
+        """
+
+    def say(self, reply: Reply) -> None:
+        """
+        Send a reply before the step that it belongs to has ended.
+        """
+
+    def has_cancelled(self, error: BaseException) -> bool:
+        """
+        Whether an exception says that nobody wants to wait any longer.
         """
 
     def pause(self, seconds: float) -> Awaitable[None]:

@@ -9,8 +9,10 @@ whether it may be written, logged or shown.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import ClassVar
 
 import attrs
 
@@ -59,6 +61,8 @@ class Reply:
         class.
     """
 
+    _room: ClassVar[int] = LINE_LIMIT
+
     code: int
     status: str | None = None
     lines: tuple[str, ...] = attrs.field(default=(), converter=_as_lines)
@@ -76,7 +80,7 @@ class Reply:
         ):
             raise ValueError(f"status {self.status!r} does not fit code {self.code}")
         prefix = f"{self.code} {self.status} " if self.status else f"{self.code} "
-        room = LINE_LIMIT - len(prefix) - len("\r\n")
+        room = self._room - len(prefix) - len("\r\n")
         lines: list[str] = []
         for line in self.lines or ("OK" if self.code < 400 else "Refused",):
             clean = CONTROLS.sub(" ", line)
@@ -182,6 +186,9 @@ class _Challenge(Reply):
     """
     A reply that no log may have.
     """
+
+    # It is one line, however long (RFC 4954 section 4).
+    _room = sys.maxsize
 
     def __repr__(self) -> str:
         return "Challenge()"

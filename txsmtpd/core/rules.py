@@ -50,6 +50,8 @@ class Rules:
     """
 
     settings: Settings
+    #: Whether it speaks LMTP (RFC 2033).
+    lmtp: bool
     hooks: Hooks
     extensions: tuple[IExtension, ...]
     #: The verbs by their names in capitals, in octets as a client sends them.
@@ -115,11 +117,14 @@ def make_rules(
     handlers: Iterable[object],
     extensions: Iterable[IExtension],
     verbs: Mapping[str, Verb],
+    *,
+    lmtp: bool = False,
     budget: Budget | None = None,
     replace: Callable[[Mapping[str, Verb]], Mapping[str, Verb]] = _none,
 ) -> Rules:
     """
     :param verbs: the core's own.
+    :param lmtp: whether they are those of LMTP.
     :param budget: if it is shared with others.
     :param replace: of all verbs those that replace them or are new; a new one is legal in every
         state and changes none.
@@ -144,6 +149,7 @@ def make_rules(
 
     return Rules(
         settings=settings,
+        lmtp=lmtp,
         hooks=Hooks(tuple(handlers)),
         extensions=extensions,
         verbs={name.encode("ascii"): (name, verb) for name, verb in {**builtin, **own}.items()},

@@ -74,8 +74,11 @@ class Session:
 
     #: Names the connection in logs.
     id: str = ""
-    #: The client's address as its socket gives it: ``(host, port, ...)``, a path, or None.
+    #: The client's address as its socket gives it: ``(host, port, ...)``, a path, or None.  It is
+    #: what a trusted proxy says, if there is one.
     peer: Any = None
+    #: The address at the other end of the connection itself.
+    via: Any = None
     #: Our own side of the connection, likewise.
     local: Any = None
     #: The argument of the last accepted EHLO or HELO.
@@ -88,6 +91,8 @@ class Session:
     tls: TLS | None = None
     #: What a PROXY header said.
     proxy: Any = None
+    #: Whether it is one of LMTP (RFC 2033).
+    lmtp: bool = False
     #: Whether its transport can do STARTTLS.
     can_start_tls: bool = False
     #: Whether it has come by a unix socket or to an LMTP port, where nobody has to do STARTTLS and

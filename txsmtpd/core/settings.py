@@ -8,9 +8,12 @@ those of aiosmtpd where the meaning is the same.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, TypeAlias
 
 import attrs
+
+Network: TypeAlias = IPv4Network | IPv6Network
 
 #: What becomes of bare CR and LF in the content of DATA.
 BARE_NEWLINE = ("reject", "normalize", "keep")
@@ -45,6 +48,12 @@ def _names(value: Iterable[str] | None) -> frozenset[str]:
     if isinstance(value, str):
         raise ValueError(f"wants names in a list, not {value!r}")
     return frozenset(name.upper() for name in value or ())
+
+
+def _networks(value: Iterable[str | Network]) -> tuple[Network, ...]:
+    if isinstance(value, str):
+        raise ValueError(f"wants networks in a list, not {value!r}")
+    return tuple(ip_network(each) for each in value)
 
 
 def _none_is_zero(value: int | None) -> int:
@@ -106,6 +115,11 @@ class Settings:
     mechanisms: Any = attrs.field(default=None, repr=False)
     #: Asks whichever of the three there is.  The factory makes it.
     login: Any = attrs.field(default=None, repr=False)
+    #: Whether a PROXY header comes before all else.
+    proxy_protocol: bool = attrs.field(default=False, validator=_boolean)
+    #: The networks whose PROXY headers are believed, ``()`` for this machine's own addresses; and,
+    #: but only if they are named, who may say XCLIENT and XFORWARD.
+    trusted_proxies: tuple[Network, ...] = attrs.field(default=(), converter=_networks)
     #: Whether to log every line of every dialog, credentials masked.
     verbose: bool = attrs.field(default=False, validator=_boolean)
     #: Whether addresses may be sloppy: no brackets, underscores in domains and the like.
@@ -130,3 +144,30 @@ class Settings:
     hook_timeout: float = attrs.field(default=300, validator=_seconds)
     #: Seconds that a connection may last; 0 is for ever.
     session_timeout: float = attrs.field(default=0, validator=_seconds)
+
+    def trusts(self, address: Any) -> bool:
+        """
+        Whether an address, as a socket has it, is in a network that is named.
+        """
+        return _is_in(address, self.trusted_proxies)
+
+    def believes(self, address: Any) -> bool:
+        """
+        Whether a PROXY header from there is believed: where no network is named, from this machine,
+        also by a unix socket.
+        """
+        if not isinstance(address, tuple):
+            return True
+        return _is_in(address, self.trusted_proxies or _THIS_MACHINE)
+
+
+_THIS_MACHINE: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+
+
+def _is_in(address: Any, networks: Iterable[Network]) -> bool:
+    if not isinstance(address, tuple):
+        return False
+    host = ip_address(str(address[0]).partition("%")[0])
+    # How a socket that takes both families shows a client that speaks IPv4.
+    mapped = host.ipv4_mapped if isinstance(host, IPv6Address) else None
+    return any((mapped or host) in network for network in networks)

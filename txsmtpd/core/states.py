@@ -47,7 +47,7 @@ def anytime(state: State) -> dict[Symbol, State]:
     """
     reset = START if state is START else READY
     stay = dict.fromkeys(("NOOP", "HELP", "VRFY", "EXPN", "QUIT"), state)
-    return {**stay, "RSET": reset, "EHLO": READY, "HELO": READY}
+    return {**stay, "RSET": reset, "EHLO": READY, "HELO": READY, "LHLO": READY}
 
 
 TRANSITIONS: Table = {

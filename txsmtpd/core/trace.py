@@ -38,7 +38,10 @@ def protocol_name(session: Session, smtp_utf8: bool) -> str:
     """
     if not session.extended_smtp:
         return "SMTP"
-    base = "UTF8SMTP" if smtp_utf8 else "ESMTP"
+    if session.lmtp:
+        base = "UTF8LMTP" if smtp_utf8 else "LMTP"
+    else:
+        base = "UTF8SMTP" if smtp_utf8 else "ESMTP"
     return base + "S" * (session.ssl is not None) + "A" * bool(session.authenticated)
 
 

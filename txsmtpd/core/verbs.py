@@ -33,6 +33,7 @@ _RCPT_SYNTAX = "RCPT TO:<address> [parameters]"
 _BAD_MAIL = _syntax(_MAIL_SYNTAX)
 _BAD_RCPT = _syntax(_RCPT_SYNTAX)
 _BAD_VRFY = _syntax("VRFY address")
+_SAY_LHLO = Reply(500, "5.5.1", ("This is LMTP: say LHLO",))
 _SENDER_OK = (replies.SENDER_OK,)
 _RECIPIENT_OK = (replies.RECIPIENT_OK,)
 
@@ -56,6 +57,13 @@ def ehlo(context: Context, argument: str) -> Step:
         return conclude(default)
     lines = [f"250-{text}" for text in texts[:-1]] + [f"250 {texts[-1]}"]
     return context.ask(context.hooks.EHLO, default, conclude, hostname, lines)
+
+
+def no_greeting(context: Context, argument: str) -> Step:
+    """
+    EHLO and HELO where LHLO is wanted (RFC 2033 section 4.1).
+    """
+    raise Rejected(_SAY_LHLO)
 
 
 def helo(context: Context, argument: str) -> Step:
@@ -255,7 +263,7 @@ def no_recipients(context: Context, argument: str, reply: Reply) -> Outcome:
     """
     Refuse content that nobody is left to receive in words that say so.
     """
-    if reply is replies.BAD_SEQUENCE and context.state == NO_RCPT:
+    if reply is replies.BAD_SEQUENCE and context.state == NO_RCPT and not context.rules.lmtp:
         return _only(replies.NO_RECIPIENTS)
     return _only(reply)
 
@@ -347,4 +355,12 @@ VERBS: Mapping[str, Verb] = {
     "VRFY": Verb(vrfy, "VRFY address", acts=False),
     "EXPN": Verb(expn, "EXPN list", acts=False),
     "HELP": Verb(help, "HELP [command]", acts=False),
+}
+
+#: Those of LMTP (RFC 2033).
+LMTP_VERBS: Mapping[str, Verb] = {
+    **VERBS,
+    "LHLO": Verb(ehlo, "LHLO hostname"),
+    "EHLO": Verb(no_greeting, "LHLO hostname"),
+    "HELO": Verb(no_greeting, "LHLO hostname"),
 }

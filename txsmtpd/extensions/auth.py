@@ -86,7 +86,8 @@ class Auth(Extension):
             self.gate = super().gate  # type: ignore[method-assign]
 
     def keyword(self, session: Session) -> str | None:
-        if session.authenticated or not self._safe(session):
+        # Also to who has logged in, as Postfix does: MAIL has its parameter then too.
+        if not self._safe(session):
             return None
         names = " ".join(mechanism.name for mechanism, _ in self._offered(session))
         return f"AUTH {names}" if names else None
@@ -217,12 +218,19 @@ class _Dialog:
             context.server, context.session, context.envelope, self._mechanism.name, credentials
         )
         if is_later(verdict):
-            verdict = context.runner.start(verdict, _too_late)
+            verdict = context.runner.start(verdict, self._too_late)
         self._verdict = await verdict if is_later(verdict) else verdict
         if isinstance(self._verdict, Identity):
             context.at_end.append(self._verdict.logout)
             return True
         return False
+
+    def _too_late(self, verdict: Any) -> None:
+        """
+        Nobody waits any more to know who the client is.
+        """
+        if isinstance(verdict, Identity):
+            self._context.act_at_end(verdict.logout)
 
     async def _ended(self, result: Any) -> Outcome:
         verdict = self._verdict
@@ -245,18 +253,27 @@ class _Dialog:
         session = self._context.session
         session.authenticated = False
         session.auth_failures += 1
-        await self._context.runner.pause(DELAY)
-        reply = self._context.judge(refusal.message, _BAD_CREDENTIALS)
-        if reply.positive:
-            raise ValueError(f"an authenticator refused with {reply.code}, which is no refusal")
+        await self._context.runner.pause(self._delay())
+        reply = self._refusal(refusal.message)
         if session.auth_failures >= ATTEMPTS:
             return Outcome((reply, TOO_MANY_ERRORS), CLOSE)
         raise Rejected(reply)
 
+    def _delay(self) -> float:
+        # Shorter than what is cut off as a hook that takes too long.
+        limit: float = self._context.settings.hook_timeout
+        return min(DELAY, limit / 2) if limit else DELAY
 
-def _too_late(verdict: Any) -> None:
-    """
-    The client has gone before it was known who it is.
-    """
-    if isinstance(verdict, Identity):
-        verdict.logout()
+    def _refusal(self, message: Any) -> Reply:
+        """
+        What the authenticator wants said, if it is a refusal.
+        """
+        try:
+            reply = self._context.judge(message, _BAD_CREDENTIALS)
+            if not reply.positive:
+                return reply
+            raise ValueError(f"an authenticator refused with {reply.code}, which is no refusal")
+        except Exception as error:
+            # The attempt has failed all the same.
+            self._context.runner.report(error)
+        return _BAD_CREDENTIALS

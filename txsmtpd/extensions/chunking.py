@@ -9,8 +9,8 @@ chunk first and is answered then.
 from __future__ import annotations
 
 import re
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, ClassVar
 
 import attrs
 
@@ -92,6 +92,10 @@ class _Chunk:
     def size(self) -> int:
         return self.message.size
 
+    @property
+    def verdicts(self) -> Sequence[Reply]:
+        return self.message.verdicts
+
     def write(self, chunk: bytes) -> Coroutine[Any, Any, None] | None:
         return self.message.write(chunk)
 
@@ -115,6 +119,7 @@ class _Swallow:
     reply: Reply
     last: bool
     size = 0
+    verdicts: ClassVar[Sequence[Reply]] = ()
 
     def write(self, chunk: bytes) -> None:
         pass

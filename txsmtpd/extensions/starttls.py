@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.context import Context
-from ..core.outcomes import Outcome, Step, UpgradeTLS, Verb
+from ..core.outcomes import CLOSE, Outcome, Step, UpgradeTLS, Verb
 from ..core.replies import BAD_SEQUENCE, NO_ARGUMENT, NOT_SERVED, Declined, Rejected, Reply
 from ..core.session import TLS, Session
 from ..core.settings import Settings
@@ -81,7 +81,7 @@ def _secured(context: Context, tls: TLS, facts: dict[str, Any]) -> Step:
 
     def judged(reply: Reply) -> Outcome:
         if reply.code == 421:
-            return Outcome((reply,))
+            return Outcome((reply,), CLOSE)
         if not reply.positive:
             context.shut = _NOT_GOOD_ENOUGH
         # The handshake is no command, so nothing answers it.

@@ -11,10 +11,21 @@ from typing import Any
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IProtocol,
+    ISSLTransport,
+)
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
+from twisted.internet.tcp import Server
 from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from zope.interface import alsoProvides, implementer
 
 from ..factory import SMTPFactory
 from .handler import introduce
@@ -31,16 +42,22 @@ def make_factory(handler: object, *more: object, **settings: Any) -> SMTPFactory
     return SMTPFactory(handler, *more, **{"reactor": Clock(), "hostname": "mx.example", **settings})
 
 
-class _Transport(FileDescriptor):
+class _Transport(Server):
     """
     Twisted's own transport for sockets, on a client instead of a socket.
 
-    So buffers, producers and the ways to close behave as they do for TCP.
+    So buffers, producers, TLS and the ways to close behave as they do for TCP.
     """
 
-    def __init__(self, client: Client, peer: IAddress, host: IAddress) -> None:
-        super().__init__(client.clock)  # type: ignore[arg-type]  # it is only ever asked for time
-        self.client = client
+    # It has none, and whoever wants to do something with it is to notice.
+    socket: Any
+
+    def __init__(self, caller: Client, peer: IAddress, host: IAddress) -> None:
+        # It is only ever asked for time.
+        FileDescriptor.__init__(self, caller.clock)  # type: ignore[arg-type]
+        self.caller = caller
+        # TLS, when it is on, puts itself between.
+        self.protocol: Any = caller.protocol
         self.peer, self.host = peer, host
         self.connected = 1
         #: Segments as ``recv`` would give them: ``b""`` is the end, an exception an error.
@@ -74,44 +91,48 @@ class _Transport(FileDescriptor):
             self.connectionLost(Failure(segment))
         elif segment:
             self.incoming.popleft()
-            self.client.protocol.dataReceived(segment)
+            self.protocol.dataReceived(segment)
         else:
             # It stays there: who resumes reading finds the end again.
             self.stopReading()
             self.readConnectionLost(Failure(ConnectionDone()))
 
-    def writeSomeData(self, data: bytes) -> int | BaseException:
+    def writeSomeData(self, data: bytes) -> Any:
         if self.error is not None:
             return self.error
-        if data and not self.client.reading:
+        if data and not self.caller.reading:
             self.blocked = True
             return 0
-        self.client._hear(bytes(data))
+        self.caller._hear(bytes(data))
         return len(data)
 
     def write(self, data: bytes) -> None:
-        self.client.writes.append(data)
+        self.caller.writes.append(data)
         super().write(data)
 
     def readConnectionLost(self, reason: Failure) -> None:
-        half_closeable = IHalfCloseableProtocol(self.client.protocol, None)
+        half_closeable = IHalfCloseableProtocol(self.protocol, None)
         if half_closeable is None:
             self.connectionLost(reason)
         else:
             half_closeable.readConnectionLost()
 
     def connectionLost(self, reason: Failure) -> None:
-        super().connectionLost(reason)
+        FileDescriptor.connectionLost(self, reason)
         if self.disconnecting or self.aborted:
-            self.client.log.append(("S", "[close]"))
-        self.client.protocol.connectionLost(reason)
-        if self.client._speaker is not None:
-            self.client._speaker.connectionLost(Failure(ConnectionDone()))
+            self.caller.log.append(("S", "[close]"))
+        self.protocol.connectionLost(reason)
+        self.caller._lose()
+
+    def startTLS(self, ctx: Any, normal: bool = True) -> None:
+        super().startTLS(ctx, normal)
+        # It collects what is written until the reactor's next turn, and does not know of this one.
+        self.protocol._aggregator._clock = self.caller.clock
 
     def abortConnection(self) -> None:
         if self._alive:
             self.aborted = True
-            self.client.clock.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
+            self.caller.clock.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
 
     def startReading(self) -> None:
         self.wants_read = True
@@ -163,6 +184,11 @@ class Client(Recording):
         self._taken = 0
         self._pumping = False
         self._speaker: IProtocol | None = None
+        # The client's end of TLS.
+        self._tls: Any = None
+        #: What is known about TLS, once the handshake is done: a transport that tells the server's
+        #: certificate (``getPeerCertificate()``) and pyOpenSSL's connection (``getHandle()``).
+        self.tls: Any = None
         self.protocol = factory.buildProtocol(peer)
         introduce(self, factory)
         self.transport = _Transport(self, peer, host)
@@ -181,11 +207,34 @@ class Client(Recording):
         Send octets.  Segments arrive one by one but at once: before anything that the first of
         them has set going comes to its end.
         """
-        size = self.transport.bufferSize
         for segment in filter(None, segments):
             self.log.append(("C", segment))
-            for start in range(0, len(segment), size):
-                self.transport.incoming.append(segment[start : start + size])
+            if self._tls is None:
+                self._say(segment)
+            else:
+                self._tls.write(segment)
+        self.pump()
+
+    def _say(self, data: bytes) -> None:
+        size = self.transport.bufferSize
+        for start in range(0, len(data), size):
+            self.transport.incoming.append(data[start : start + size])
+
+    def start_tls(self, context_factory: Any = None) -> None:
+        """
+        Begin with TLS: when STARTTLS was answered, or at once where the server does so.  What the
+        client sends and receives from now on is encrypted on the way.
+
+        :param context_factory: what ``transport.startTLS`` of a client gets, such as what
+            :func:`twisted.internet.ssl.optionsForClientTLS` makes; None believes every certificate.
+        """
+        self.log.append(("C", "[start-tls]"))
+        options = context_factory or CertificateOptions()
+        factory = TLSMemoryBIOFactory(options, True, Factory.forProtocol(Protocol), self.clock)
+        # The other kind would collect segments.
+        factory.protocol = TLSMemoryBIOProtocol
+        self._tls = factory.protocol(factory, _Ear(self))
+        self._tls.makeConnection(_Wire(self))
         self.pump()
 
     def take(self) -> bytes:
@@ -208,10 +257,13 @@ class Client(Recording):
 
     def half_close(self) -> None:
         """
-        Send no more, but go on reading.
+        Send no more, but go on reading.  Under TLS that is a ``close_notify``.
         """
         self.log.append(("C", "[half-close]"))
-        self.transport.incoming.append(b"")
+        if self._tls is None:
+            self.transport.incoming.append(b"")
+        else:
+            self._tls.loseConnection()
         self.pump()
 
     def disconnect(self, reason: Exception | None = None) -> None:
@@ -258,11 +310,57 @@ class Client(Recording):
         return False
 
     def _hear(self, data: bytes) -> None:
+        if self._tls is None:
+            self._understand(data)
+        else:
+            self._tls.dataReceived(data)
+
+    def _understand(self, data: bytes) -> None:
         if data:
             self.received += data
             self.log.append(("S", data))
             if self._speaker is not None:
                 self._speaker.dataReceived(self.take())
+
+    def _lose(self) -> None:
+        gone = Failure(ConnectionDone())
+        for protocol in filter(None, (self._tls, self._speaker)):
+            protocol.connectionLost(gone)
+
+
+@implementer(IHandshakeListener)
+class _Ear(Protocol):
+    """
+    Hears what TLS has decrypted.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def handshakeCompleted(self) -> None:
+        self.client.tls = self.client._tls
+
+    def dataReceived(self, data: bytes) -> None:
+        self.client._understand(data)
+
+
+class _Wire(StringTransport):
+    """
+    The transport of the client's end of TLS.
+    """
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client.transport.getPeer(), client.transport.getHost())
+        self.client = client
+
+    def write(self, data: bytes) -> None:
+        self.client._say(data)
+
+    def loseConnection(self) -> None:
+        self.client.transport.incoming.append(b"")
+
+    def abortConnection(self) -> None:
+        self.client.disconnect()
 
 
 class _Speaking(StringTransport):
@@ -273,12 +371,22 @@ class _Speaking(StringTransport):
     def __init__(self, client: Client) -> None:
         super().__init__(client.transport.getPeer(), client.transport.getHost())
         self.client = client
+        if client._tls is not None:
+            alsoProvides(self, ISSLTransport)
 
     def write(self, data: bytes) -> None:
         self.client.send(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         self.client.send(b"".join(data))
+
+    def startTLS(self, contextFactory: Any) -> None:
+        # As it does that of a socket.
+        alsoProvides(self, ISSLTransport)
+        self.client.start_tls(contextFactory)
+
+    def getPeerCertificate(self) -> Any:
+        return self.client.tls.getPeerCertificate()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         super().registerProducer(producer, streaming)

@@ -170,7 +170,9 @@ class _Connection(Recording):
             pending.cancel()
 
     def _makeConnection(self, then: Any, transport: Any) -> None:
+        # TLS, when it is on, is behind these too: what is noted is never encrypted.
         transport.write = partial(self._write, transport.write)
+        transport.startTLS = partial(self._startTLS, transport.startTLS)
         # What does not go through `write` cannot be noted there.
         self.protocol.sends_at_once = False
         then(transport)
@@ -178,6 +180,10 @@ class _Connection(Recording):
     def _write(self, then: Any, data: bytes) -> None:
         self.log.append(("S", data))
         then(data)
+
+    def _startTLS(self, then: Any, *arguments: Any) -> None:
+        self.log.append(("C", "[start-tls]"))
+        then(*arguments)
 
     def _dataReceived(self, then: Any, data: bytes) -> None:
         self.log.append(("C", data))

@@ -5,6 +5,7 @@ One line is one thing that happens::
 
     # A comment says the rule and its source.
     %set data_size_limit=100            a setting of the factory, as a Python literal
+    %user ann wonderland                somebody who can log in, and the password, with spaces or not
     %extension package.module.MyExtension   an extension besides the default ones, if it is not one
                                         of them; settings=that_it_takes may follow, as literals
     %hook RCPT "550 5.1.1 No such user" what a hook answers, as a Python literal; a list is used up
@@ -36,6 +37,7 @@ from operator import methodcaller
 from typing import Any, NoReturn
 
 import attrs
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.python.reflect import namedAny
 
 from ..factory import ExtensionMaker, SMTPFactory
@@ -152,7 +154,7 @@ def _extension(text: str) -> ExtensionMaker:
     return partial(maker, **dict(map(_setting, settings))) if settings else maker
 
 
-_LINE = re.compile(r"(%set|%extension|%hook|%logs|[SCM]:|C>|\|>|\|) ?(.*)")
+_LINE = re.compile(r"(%set|%user|%extension|%hook|%logs|[SCM]:|C>|\|>|\|) ?(.*)")
 
 
 class _TranscriptReader:
@@ -206,7 +208,7 @@ class _TranscriptReader:
         self.messages[-1] = addresses, so_far + content
 
     def _event(self, text: str) -> None:
-        match = re.fullmatch(r"\[(half-close|disconnect|wait ([0-9.]+))\]", text)
+        match = re.fullmatch(r"\[(half-close|disconnect|start-tls|wait ([0-9.]+))\]", text)
         if match is None:
             raise ValueError("not an event")
         what, seconds = match.groups()
@@ -223,8 +225,18 @@ class _TranscriptReader:
             self.logs.add(text)
         elif kind == "%set":
             self.settings.update([_setting(text)])
+        elif kind == "%user":
+            self._user(text)
         elif kind == "%extension":
             self.extensions.append(_extension(text))
         else:
             name, _, value = text.partition(" ")
             self.verdicts[name] = _verdict(value.strip())
+
+    def _user(self, text: str) -> None:
+        name, _, password = text.partition(" ")
+        if not (name and password):
+            raise ValueError("a user has a name and a password")
+        if "checkers" not in self.settings:
+            self.settings["checkers"] = (InMemoryUsernamePasswordDatabaseDontUse(),)
+        self.settings["checkers"][0].addUser(unescape(name), unescape(password))

@@ -1,0 +1,155 @@
+"""
+The verdicts of LMTP: one for each recipient (RFC 2033 section 4.2).
+
+A handler gives one for all, a list in the order of the recipients, or a mapping by recipient or by
+address, and each of them may come later.  A reply leaves as soon as it is final and all those
+before it have left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .context import Context
+from .hooks import Hook, is_later
+from .replies import DELIVERED, Rejected, Reply
+from .session import Recipient
+
+
+class Verdicts:
+    """
+    The verdicts on one message.
+
+    The handlers are asked in order.  Who was refused by one keeps that verdict, and those that
+    follow see only the others.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        envelope = context.envelope
+        self._recipients: list[Recipient] = envelope.recipients
+        self._rcpt_tos: list[str] = envelope.rcpt_tos
+        #: What each was told so far.
+        self.replies: list[Reply] = [DELIVERED] * len(self._recipients)
+        self._final = [False] * len(self._recipients)
+        self._said = 0
+
+    @property
+    def undecided(self) -> list[int]:
+        """
+        The recipients whose verdict may still change, by their place in the order.
+        """
+        return [index for index, final in enumerate(self._final) if not final]
+
+    async def ask(self, hook: Hook, *, last: bool) -> None:
+        """
+        Ask one handler.
+
+        :param last: whether nobody is asked after it.
+        """
+        undecided = self.undecided
+        self._show(undecided)
+        answers = await self._answers(hook, [self._recipients[index] for index in undecided])
+        # Two recipients may share one verdict, which can be waited for only once.
+        replies: dict[int, Reply] = {}
+        waiting = self._start(answers)
+        for index, answer in zip(undecided, answers, strict=True):
+            key = id(answer)
+            if key not in replies:
+                replies[key] = await self._reply(waiting.get(key, answer), waiting)
+            reply = replies[key]
+            if reply is not DELIVERED:
+                self.replies[index] = reply
+            self._final[index] = last or not reply.positive
+
+    def conclude(self) -> tuple[Reply, ...]:
+        """
+        :return: what the client has not heard yet.
+        """
+        envelope = self._context.envelope
+        envelope.recipients, envelope.rcpt_tos = self._recipients, self._rcpt_tos
+        return tuple(self.replies[self._said :])
+
+    def _show(self, undecided: Sequence[int]) -> None:
+        """
+        Show a handler only those that it is asked about.
+        """
+        envelope = self._context.envelope
+        if len(undecided) < len(envelope.recipients):
+            envelope.recipients = [self._recipients[index] for index in undecided]
+            # Unless hooks have made something else of the addresses.
+            if self._rcpt_tos == [recipient.address for recipient in self._recipients]:
+                envelope.rcpt_tos = [recipient.address for recipient in envelope.recipients]
+
+    async def _answers(self, hook: Hook, recipients: Sequence[Recipient]) -> list[Any]:
+        context = self._context
+        try:
+            answer = context.started(hook(context.server, context.session, context.envelope))
+            if is_later(answer):
+                self._say_final()
+                answer = await answer
+            return self._spread(answer, recipients)
+        except Rejected as refusal:
+            refused = context.judge(refusal.reply, DELIVERED)
+        except Exception as error:
+            refused = await context.explain(error)
+        return [refused] * len(recipients)
+
+    def _spread(self, answer: Any, recipients: Sequence[Recipient]) -> list[Any]:
+        """
+        :raise ValueError: for a list of another length.
+        """
+        if isinstance(answer, (list, tuple)):
+            if len(answer) != len(recipients):
+                raise ValueError(f"{len(answer)} verdicts for {len(recipients)} recipients")
+            return list(answer)
+        if isinstance(answer, Mapping):
+            return [self._of(answer, recipient) for recipient in recipients]
+        return [answer] * len(recipients)
+
+    def _of(self, answer: Mapping[Any, Any], recipient: Recipient) -> Any:
+        for key in (recipient, recipient.address):
+            if key in answer:
+                return answer[key]
+        self._context.runner.report(LookupError("a hook returned no verdict on a recipient"))
+        return self._context.fallback
+
+    def _start(self, answers: Sequence[Any]) -> dict[int, Any]:
+        """
+        Begin to wait for all that come later.
+        """
+        started: dict[int, Any] = {}
+        for answer in answers:
+            if is_later(answer) and id(answer) not in started:
+                try:
+                    started[id(answer)] = self._context.started(answer)
+                except Exception as error:
+                    started[id(answer)] = error
+        return started
+
+    async def _reply(self, answer: Any, waiting: Mapping[int, Any]) -> Reply:
+        context = self._context
+        try:
+            if isinstance(answer, Exception):
+                raise answer
+            if is_later(answer):
+                self._say_final()
+                answer = await answer
+            return context.judge(answer, DELIVERED)
+        except Rejected as refusal:
+            return context.judge(refusal.reply, DELIVERED)
+        except Exception as error:
+            if context.runner.has_cancelled(error):
+                # The time is up for all of them.
+                for each in filter(is_later, waiting.values()):
+                    context.runner.interrupt(each)
+            return await context.explain(error)
+
+    def _say_final(self) -> None:
+        """
+        Before waiting: say what can be said.
+        """
+        while self._said < len(self._final) and self._final[self._said]:
+            self._context.runner.say(self.replies[self._said])
+            self._said += 1
