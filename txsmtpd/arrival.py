@@ -58,18 +58,18 @@ class Arrival(BrakedLineReceiver):
         session = make_session(self.transport, self.factory.reactor, self.lmtp)
         self._log = SessionLog(session, self.factory.rules.name_of)
         self._silent = encrypted or settings.implicit_tls
-        refusal = self.factory.census.admit(self)
+        proxied = settings.proxy_protocol
+        refusal = self.factory.census.admit(self, None if proxied else session.peer)
         if refusal is not None:
             self._say_goodbye(refusal)
             return
         self._admitted = True
         session.id = self.factory.census.next_session_id()
         self._start_dialog(session)
-        if settings.proxy_protocol:
+        if proxied:
             self._await_header(encrypted)
-            return
-        self._first = self._refuse_binary
-        if self._has_room():
+        else:
+            self._first = self._refuse_binary
             self._welcome(encrypted)
 
     def _has_room(self) -> bool:

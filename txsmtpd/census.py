@@ -68,31 +68,39 @@ class Census:
         """
         return f"{self._start}-{next(self._numbers)}"
 
-    def admit(self, connection: Connection) -> Reply | None:
+    def admit(self, connection: Connection, peer: Any) -> Reply | None:
         """
         Count a connection in, or say why not.
+
+        :param peer: the client's address, or None as long as nobody knows.  A unix socket has no
+            host, and counts only towards the total.
         """
         if self._emptied is not None:
             return replies.SHUTTING_DOWN
-        if 0 < self._settings.max_connections <= len(self._connections):
-            return replies.TOO_MANY_CONNECTIONS
-        self._connections[connection] = ""
-        return None
-
-    def admit_host(self, connection: Connection, peer: Any) -> Reply | None:
-        """
-        Count a connection that was admitted for the host of its client, or say why not.
-
-        :param peer: the client's address.  A unix socket has no host, and counts only towards the
-            total.
-        """
-        self._forget_host(connection)
-        host = peer[0] if isinstance(peer, tuple) else ""
-        if host and 0 < self._settings.max_connections_per_host <= self._hosts[host]:
+        host = _host(peer)
+        if 0 < self._settings.max_connections <= len(self._connections) or self._has_enough(host):
             return replies.TOO_MANY_CONNECTIONS
         self._connections[connection] = host
         self._hosts[host] += 1
         return None
+
+    def admit_host(self, connection: Connection, peer: Any) -> Reply | None:
+        """
+        Count a connection, which was admitted, for the host of the client that it has now, or say
+        why not.
+        """
+        self._forget_host(connection)
+        host = _host(peer)
+        if self._has_enough(host):
+            host, refusal = "", replies.TOO_MANY_CONNECTIONS
+        else:
+            refusal = None
+        self._connections[connection] = host
+        self._hosts[host] += 1
+        return refusal
+
+    def _has_enough(self, host: str) -> bool:
+        return bool(host) and 0 < self._settings.max_connections_per_host <= self._hosts[host]
 
     def _forget_host(self, connection: Connection) -> None:
         host = self._connections[connection]
@@ -155,3 +163,7 @@ class Census:
         for connection in tuple(self._connections):
             connection.transport.abortConnection()
         self._look_whether_empty()
+
+
+def _host(peer: Any) -> str:
+    return peer[0] if isinstance(peer, tuple) else ""

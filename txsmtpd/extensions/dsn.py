@@ -89,9 +89,9 @@ class DeliveryStatus(Extension):
         return {"NOTIFY": _notify, "ORCPT": _orcpt}
 
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
-        dsn = DSN(options.values.get("RET"), options.values.get("ENVID"))
-        if dsn != DSN():
-            envelope.dsn = dsn
+        values = options.values
+        if "RET" in values or "ENVID" in values:
+            envelope.dsn = DSN(values.get("RET"), values.get("ENVID"))
 
 
 def _ret(session: Session, value: str | None) -> str:
