@@ -7,9 +7,13 @@ from __future__ import annotations
 import os
 import sys
 
+from twisted.plugin import IPlugin
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
 
-from txsmtpd.handlers import BUILTIN, Debug, Maildir, Sink, make_handler
+from txsmtpd.handlers import BUILTIN, Debug, Maildir, Sink, known_handlers, make_handler, registry
+from txsmtpd.interfaces import ISMTPHandlerFactory
 
 
 class Plain:
@@ -46,6 +50,22 @@ def speechless() -> None:
     raise KeyError
 
 
+@implementer(IPlugin, ISMTPHandlerFactory)
+class Plugin:
+    """
+    Somebody else's handler.
+    """
+
+    help = "spell it"
+
+    def __init__(self, name: str = "spelled") -> None:
+        self.name = name
+        self.syntax = f"{name}:WORD"
+
+    def from_spec(self, argument: str | None) -> Spelled:
+        return Spelled.from_spec(argument)
+
+
 NOT_A_CLASS = 17
 
 
@@ -68,7 +88,7 @@ class MakeHandlerTests(SynchronousTestCase):
         """
         Each entry can be listed for a person.
         """
-        self.assertEqual(["debug", "maildir", "sink"], sorted(BUILTIN))
+        self.assertEqual(["debug", "maildir", "reject-unknown", "sink"], sorted(BUILTIN))
         for name, spec in BUILTIN.items():
             self.assertEqual(name, spec.name)
             self.assertTrue(spec.syntax.startswith(name))
@@ -83,7 +103,7 @@ class MakeHandlerTests(SynchronousTestCase):
         for name in ("maildri", "", "MAILDIR"):
             self.fails(
                 name,
-                f"unknown handler {name!r}: say debug, maildir, sink, "
+                f"unknown handler {name!r}: say debug, maildir, reject-unknown, sink, "
                 "or the dotted name of a class",
             )
 
@@ -144,3 +164,41 @@ class MakeHandlerTests(SynchronousTestCase):
             "handler txsmtpd_broken.Handler cannot be imported: "
             "ModuleNotFoundError: No module named 'txsmtpd_nosuch'",
         )
+
+
+class PluginTests(SynchronousTestCase):
+    """
+    Names that other packages bring.
+    """
+
+    def setUp(self) -> None:
+        self.plugins = [Plugin(), Plugin("sink"), Plugin()]
+        self.patch(registry, "getPlugins", lambda interface: iter(self.plugins))
+
+    def test_interface(self) -> None:
+        self.assertTrue(verifyObject(ISMTPHandlerFactory, Plugin()))
+        for spec in BUILTIN.values():
+            self.assertTrue(verifyObject(ISMTPHandlerFactory, spec, tentative=True))
+
+    def test_made(self) -> None:
+        made = make_handler("spelled:one:two")
+        self.assertIsInstance(made, Spelled)
+        self.assertEqual("one:two", made.argument)
+        self.assertIsNone(make_handler("spelled").argument)
+
+    def test_known(self) -> None:
+        """
+        Our own names are ours, and of two plugins of one name the first counts.
+        """
+        known = known_handlers()
+        self.assertIs(known["spelled"], self.plugins[0])
+        self.assertIs(known["sink"], BUILTIN["sink"])
+        self.assertIsInstance(make_handler("sink"), Sink)
+
+    def test_wrong(self) -> None:
+        error = self.assertRaises(ValueError, make_handler, "spelled:wrong")
+        self.assertEqual("cannot make spelled:WORD: it wants another word", str(error))
+
+    def test_unknown(self) -> None:
+        error = self.assertRaises(ValueError, make_handler, "nope")
+        self.assertIn("sink, spelled, or the dotted name", str(error))

@@ -638,7 +638,7 @@ class ChangeTests(UsersTestCase):
             self.texts(),
             [
                 f"{self.path}: line 2 has no colon between user name and password; until that is"
-                " mended the users are those it had before"
+                " mended everything stays as it was"
             ],
         )
         self.assertEqual(self.events[-1]["log_level"], LogLevel.warn)
@@ -785,7 +785,7 @@ class SecrecyTests(UsersTestCase):
 
     def test_refusals(self) -> None:
         users = self.users(*self.LINES, mode=0o644)
-        self.assertSecret(users, users._users, *users._users.by_name.values())
+        self.assertSecret(users, users._current(), *users._current().by_name.values())
         for name in (b"alice", b"bob", b"carol", b"dora"):
             for password in (b"Xhunter2", b"hunter2X"):
                 for credentials in (

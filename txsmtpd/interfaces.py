@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from .core.outcomes import Verb
 from .core.replies import Reply
@@ -200,13 +200,16 @@ class IVRFYHook(Interface):
     def handle_VRFY(server: Any, session: Session, envelope: Envelope, address: str) -> Answer:
         """
         VRFY and the user or mailbox as the client spelled it.
+
+        The reply may be other than ASCII: it is sent so if the client has said SMTPUTF8 behind it,
+        which `address` does not contain, and otherwise answered 252 (RFC 6531 section 3.7.4.2).
         """
 
 
 class IEXPNHook(Interface):
     def handle_EXPN(server: Any, session: Session, envelope: Envelope, arg: str) -> Answer:
         """
-        EXPN and the name of the mailing list.
+        EXPN and the name of the mailing list.  What VRFY says of SMTPUTF8 holds here too.
         """
 
 
@@ -245,6 +248,36 @@ class IExceptionHook(Interface):
         """
 
 
+class ISMTPHandlerFactory(Interface):
+    """
+    A plugin that gives a handler a short name for ``--handler``.  It provides
+    ``twisted.plugin.IPlugin`` too, and stands in a module of ``twisted/plugins``.
+    """
+
+    name = Attribute("What to write, such as ``queue``.")
+    syntax = Attribute("How to write it with its argument, such as ``queue:HOST``.")
+    help = Attribute("One line for ``--help-handlers``.")
+
+    def from_spec(argument: str | None) -> Any:
+        """
+        :param argument: what follows the name and a colon, or None.
+        :return: the handler.
+        :raise ValueError: with one sentence that says what it takes.
+        """
+
+
+class IHonours(Interface):
+    """
+    A handler that keeps what a service extension promises, so that the server offers it.
+
+    Some extensions may be offered only where what they ask for is done, and only the handler can do
+    it: DELIVERBY, FUTURERELEASE, MT-PRIORITY and REQUIRETLS.  In a chain it is enough if one of the
+    handlers says so, which is the one that stores the message or sends it on.
+    """
+
+    honours = Attribute("The names of these extensions, in a tuple.")
+
+
 class ISMTPUser(Interface):
     """
     What a realm of `twisted.cred` is asked for when a client has logged in: the avatar, any object,
@@ -259,6 +292,13 @@ class IExtension(Interface):
     Derive from :class:`txsmtpd.extensions.base.Extension`, which does nothing in every role, and
     write the roles that yours has.
     """
+
+    def meet(others: Sequence[IExtension]) -> None:
+        """
+        Called once, when the server is built, before anything else is asked.
+
+        :param others: the other extensions of the server, for one whose offer depends on theirs.
+        """
 
     def keyword(session: Session) -> str | None:
         """

@@ -34,7 +34,7 @@ from .checkers import anybody, make_checker
 from .core.settings import BARE_NEWLINE, UNKNOWN_PARAMETERS, Settings
 from .endpoints import InheritedEndpoint, StdioEndpoint, UNIXEndpoint
 from .factory import DEFAULT, OPTIONAL, ExtensionMaker, SMTPFactory
-from .handlers.registry import BUILTIN, make_handler
+from .handlers.registry import known_handlers, make_handler
 from .login import mechanisms_of
 from .protocol import LMTP
 from .sasl import MECHANISMS
@@ -263,8 +263,9 @@ class Options(UsageOptions):
         """
         List the handlers and exit.
         """
-        width = max(len(handler.syntax) for handler in BUILTIN.values())
-        for _, handler in sorted(BUILTIN.items()):
+        handlers = known_handlers()
+        width = max(len(handler.syntax) for handler in handlers.values())
+        for _, handler in sorted(handlers.items()):
             print(f"{handler.syntax:{width}}  {handler.help}")
         raise SystemExit(0)
 
@@ -535,7 +536,8 @@ def makeService(options: Options) -> SMTPService:
     reactor = options["reactor"]
     reactor.addSystemEventTrigger("before", "shutdown", _heed_no_more_signals)
     if isinstance(options["certificates"], Certificates):
-        reactor.callWhenRunning(_heed_hangup, reactor, options["certificates"])
+        # At once: who sends it as soon as we listen does not mean to end the process.
+        _heed_hangup(reactor, options["certificates"])
     options["service"] = SMTPService(
         reactor, options["listeners"], options["handlers"], options.program
     )

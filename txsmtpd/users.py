@@ -17,7 +17,6 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from hmac import digest as hmac_digest
@@ -39,6 +38,7 @@ from .hashes import HASHED, PASSWORD, SCRAM_HASHES, Entry, Plain, Verifier, read
 from .sasl.base import Malformed
 from .sasl.base import name as prepared
 from .sasl.credentials import IScramProof
+from .watched import WatchedFile
 
 
 @attrs.frozen(repr=False, eq=False)
@@ -119,29 +119,6 @@ def _parse_line(line: bytes) -> tuple[bytes, Entry]:
     return name, read_entry(secret)
 
 
-def _read(path: str) -> tuple[Users, os.stat_result]:
-    """
-    :raise ValueError: with one sentence, which has nothing of the file in it.
-    """
-    try:
-        # Opening a pipe, or reading one, must not wait for whoever is to write into it.
-        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ValueError("it is not a regular file")
-            return parse(file.read()), status
-    except OSError as error:
-        problem = error.strerror or "it cannot be read"
-    except ValueError as error:
-        problem = str(error)
-    # A new one, because the frames of the old one have passwords in their variables.
-    raise ValueError(f"{path}: {problem}")
-
-
-def _signature(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
 def _use_of(credentials: Any) -> str | None:
     """
     What an entry must be good for to check these credentials.
@@ -184,29 +161,25 @@ class UsersFile:
     log: ClassVar[Logger] = Logger()
 
     # For the repr in a traceback of what went wrong in the making.
-    _path = ""
-    _users = Users({}, b"")
+    _file: WatchedFile[Users] | None = None
 
     def __init__(self, path: str | os.PathLike[str], reactor: Any = None, pool: Any = None) -> None:
         if reactor is None:
             from twisted.internet import reactor
         self._reactor = reactor
         self._pool = pool
-        # A daemon goes elsewhere.
-        self._path = os.path.abspath(path)
-        self._users, status = _read(self._path)
-        self._seen: tuple[int, ...] | None = _signature(status)
-        self._looked = reactor.seconds()
-        self._problem = ""
-        if status.st_mode & stat.S_IROTH:
+        self._file = WatchedFile(path, parse, reactor, describe=_count, event="users")
+        if self._file.public:
             self.log.warn(
                 "{path} can be read by everybody on this machine: chmod o-r it",
                 event="users",
-                path=self._path,
+                path=self._file.path,
             )
 
     def __repr__(self) -> str:
-        return f"<UsersFile {self._path!r}: {len(self._users.by_name)} users>"
+        if self._file is None:
+            return "<UsersFile>"
+        return f"<UsersFile {self._file.path!r}: {_count(self._file.value)}>"
 
     @property
     def credentialInterfaces(self) -> tuple[Any, ...]:
@@ -272,52 +245,12 @@ class UsersFile:
         return deferToThreadPool(self._reactor, pool, sealed, question)
 
     def _current(self) -> Users:
-        """
-        The users, after a look at the file if the last one was a second ago.
-        """
-        now = self._reactor.seconds()
-        # Clocks are set back, too.
-        if not 0 <= now - self._looked < 1:
-            self._looked = now
-            self._look()
-        return self._users
+        assert self._file is not None
+        return self._file.get()
 
-    def _look(self) -> None:
-        try:
-            seen = _signature(os.stat(self._path))
-        except OSError:
-            seen = None
-        # What went wrong may go well the next time without the file having changed.
-        if seen != self._seen or self._problem:
-            self._seen = seen
-            self._read_again()
 
-    def _read_again(self) -> None:
-        try:
-            self._users, _ = _read(self._path)
-        except ValueError as error:
-            self._complain(str(error))
-        else:
-            self._problem = ""
-            self.log.info(
-                "{path} was read again: {count} users",
-                event="users",
-                path=self._path,
-                count=len(self._users.by_name),
-            )
-
-    def _complain(self, problem: str) -> None:
-        """
-        Say what is wrong with the file, but not again each second.
-        """
-        if problem != self._problem:
-            self._problem = problem
-            self.log.warn(
-                "{problem}; until that is mended the users are those it had before",
-                event="users",
-                path=self._path,
-                problem=problem,
-            )
+def _count(users: Users) -> str:
+    return f"{len(users.by_name)} users"
 
 
 def _prepared(username: bytes) -> bytes:

@@ -5,7 +5,8 @@ Handlers that are ready for use, and how the command line makes one.
 from .base import HandlerError, HandlerSpec
 from .debug import Debug
 from .maildir import Maildir
-from .registry import BUILTIN, make_handler
+from .registry import BUILTIN, known_handlers, make_handler
+from .reject_unknown import RejectUnknown
 from .sink import Sink
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "HandlerError",
     "HandlerSpec",
     "Maildir",
+    "RejectUnknown",
     "Sink",
+    "known_handlers",
     "make_handler",
 ]

@@ -7,11 +7,14 @@ from __future__ import annotations
 from inspect import ismodule
 from typing import Any
 
+from twisted.plugin import getPlugins
 from twisted.python.reflect import namedAny
 
+from ..interfaces import ISMTPHandlerFactory
 from .base import HandlerSpec
 from .debug import Debug
 from .maildir import Maildir
+from .reject_unknown import RejectUnknown
 from .sink import Sink
 
 #: The handlers that have a short name.
@@ -31,6 +34,12 @@ BUILTIN: dict[str, HandlerSpec] = {
             Maildir.from_spec,
         ),
         HandlerSpec(
+            "reject-unknown",
+            "reject-unknown:FILE",
+            "refuse recipients that are not in a file; goes before others",
+            RejectUnknown.from_spec,
+        ),
+        HandlerSpec(
             "sink",
             "sink",
             "accept every message and forget it",
@@ -40,12 +49,24 @@ BUILTIN: dict[str, HandlerSpec] = {
 }
 
 
+def known_handlers() -> dict[str, Any]:
+    """
+    The handlers that have a short name, by that: :data:`BUILTIN`, and those of plugins, which
+    provide :class:`~txsmtpd.interfaces.ISMTPHandlerFactory`.
+    """
+    plugins: dict[str, Any] = {}
+    for plugin in getPlugins(ISMTPHandlerFactory):
+        plugins.setdefault(plugin.name, plugin)
+    return {**plugins, **BUILTIN}
+
+
 def make_handler(spec: str) -> Any:
     """
     Make a handler of the value of ``--handler``.
 
-    :param spec: one of :data:`BUILTIN` or the dotted name of a class, either with an argument
-        behind a colon.  A class gets the argument if it has `from_spec`, else it is called without.
+    :param spec: a name of :func:`known_handlers` or the dotted name of a class, either with an
+        argument behind a colon.  A class gets the argument if it has `from_spec`, else it is called
+        without.
     :raise ValueError: with one sentence that says what is wrong.
     """
     name, colon, rest = spec.partition(":")
@@ -53,13 +74,25 @@ def make_handler(spec: str) -> Any:
     if name in BUILTIN:
         return BUILTIN[name].from_spec(argument)
     if "." not in name:
-        known = ", ".join(sorted(BUILTIN))
-        raise ValueError(f"unknown handler {name!r}: say {known}, or the dotted name of a class")
+        return _make_of_plugin(name, argument)
     factory = _find(name)
     try:
         return _make(factory, argument)
     except Exception as error:
         raise ValueError(f"handler {name} cannot be made: {_sentence(error)}") from error
+
+
+def _make_of_plugin(name: str, argument: str | None) -> Any:
+    known = known_handlers()
+    if name not in known:
+        names = ", ".join(sorted(known))
+        raise ValueError(f"unknown handler {name!r}: say {names}, or the dotted name of a class")
+    try:
+        return known[name].from_spec(argument)
+    except Exception as error:
+        # Other people's.
+        syntax = known[name].syntax
+        raise ValueError(f"cannot make {syntax}: {_sentence(error)}") from error
 
 
 def _find(name: str) -> Any:
