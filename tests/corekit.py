@@ -14,7 +14,7 @@ from zope.interface import directlyProvides
 
 from txsmtpd.core.dialog import Dialog
 from txsmtpd.core.hooks import HOOKS
-from txsmtpd.core.outcomes import CLOSE, Body, Challenge, Outcome, UpgradeTLS
+from txsmtpd.core.outcomes import CLOSE, Body, Challenge, Outcome, Restart, UpgradeTLS
 from txsmtpd.core.replies import Reply
 from txsmtpd.core.rules import Rules, make_rules
 from txsmtpd.core.session import TLS, Session
@@ -76,16 +76,26 @@ async def _done() -> None:
     pass
 
 
+class Cancelled(Exception):
+    """
+    Nobody wants to wait any longer.
+    """
+
+
 class Runner:
     """
     A :class:`txsmtpd.core.outcomes.Runner` that keeps what it is told.
+
+    :param said: where replies go that are sent early.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, said: list[Reply] | None = None) -> None:
         self.errors: list[BaseException] = []
+        self.said = [] if said is None else said
         #: What to call when something comes too late, and what was cancelled.
         self.late: list[Callable[[Any], None]] = []
         self.cancelled: list[Any] = []
+        self.interrupted: list[Any] = []
         #: The pauses that were made: they take no time.
         self.paused: list[float] = []
         self._detached: list[Coroutine[Any, Any, Any]] = []
@@ -104,6 +114,15 @@ class Runner:
 
     def cancel(self, waiting: Any) -> None:
         self.cancelled.append(waiting)
+
+    def interrupt(self, waiting: Any) -> None:
+        self.interrupted.append(waiting)
+
+    def has_cancelled(self, error: BaseException) -> bool:
+        return isinstance(error, Cancelled)
+
+    def say(self, reply: Reply) -> None:
+        self.said.append(reply)
 
     def pause(self, seconds: float) -> Any:
         self.paused.append(seconds)
@@ -251,11 +270,11 @@ class Client:
         session: Session | None = None,
         **settings: Any,
     ) -> None:
-        self.runner = Runner()
+        self.replies: list[Reply] = []
+        self.runner = Runner(self.replies)
         self.server = object()
         self.rules = rules(*handlers, extensions=extensions, **settings)
         self.dialog = Dialog(self.rules, self.runner, self.server, session or Session(id="s"))
-        self.replies: list[Reply] = []
         self.closed = False
         self._buffer = b""
         self._body: Body | None = None
@@ -422,6 +441,9 @@ class Client:
             self._upgrade = then
             # What has come in the clear is thrown away.
             self._buffer = b""
+        elif isinstance(then, Restart):
+            self.dialog.replace_client(then)
+            self._step(self.dialog.greet())
         elif then is not None:
             self._body = then
 

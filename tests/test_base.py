@@ -4,13 +4,15 @@ Tests for :mod:`txsmtpd.extensions.base`.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd.core.session import Envelope, Parameters, Session
 from txsmtpd.core.settings import Settings
-from txsmtpd.extensions.base import Extension, flag
+from txsmtpd.extensions.base import Extension, flag, utc_now
 
 from .corekit import Client, rules
 
@@ -25,6 +27,7 @@ class ExtensionTests(SynchronousTestCase):
         extension: Any = Extension(settings)
         self.assertIs(settings, extension.settings)
         self.assertIsNone(extension.keyword(session))
+        self.assertEqual((), extension.others)
         for empty in ("mail_parameters", "rcpt_parameters", "verbs", "rows"):
             self.assertEqual({}, getattr(extension, empty)())
         self.assertIsNone(extension.gate(session, "MAIL"))
@@ -58,6 +61,79 @@ class ExtensionTests(SynchronousTestCase):
         client = Client(extensions=(Extension,))
         (reply,) = client.send(b"EHLO client.example\r\n")
         self.assertEqual(("mx.example", "HELP"), reply.lines)
+
+
+class Once(Extension):
+    """
+    Is offered where the other is not.
+    """
+
+    def keyword(self, session: Session) -> str | None:
+        return None if self.beside(Twice, session) else "ONCE"
+
+
+class Twice(Extension):
+    """
+    Is offered over TLS.
+    """
+
+    def keyword(self, session: Session) -> str | None:
+        return "TWICE 2" if session.ssl else None
+
+
+class OthersTests(SynchronousTestCase):
+    """
+    An extension may depend on others.
+    """
+
+    def test_meet(self) -> None:
+        once, *others = (Once(Settings()) for _ in range(3))
+        once.meet(others)
+        self.assertEqual(others, once.others)
+
+    def test_beside(self) -> None:
+        """
+        What counts is whether it is offered in that session, also where somebody has derived from
+        it.
+        """
+
+        class Thrice(Twice):
+            pass
+
+        clear, secret = Session(), Session(ssl={"version": "TLSv1.3"})
+        for other in (Twice, Thrice):
+            once = Once(Settings())
+            once.meet([Extension(Settings()), other(Settings())])
+            self.assertFalse(once.beside(Twice, clear))
+            self.assertTrue(once.beside(Twice, secret))
+        self.assertFalse(Once(Settings()).beside(Twice, secret))
+        once.meet([Twice(Settings())])
+        self.assertFalse(once.beside(Thrice, secret))
+
+    def test_dialog(self) -> None:
+        for extensions in ((Once, Twice), (Twice, Once)):
+            client = Client(extensions=extensions)
+            (clear,) = client.send(b"EHLO client.example\r\n")
+            self.assertEqual(("mx.example", "ONCE", "HELP"), clear.lines)
+            client.session.ssl = {"version": "TLSv1.3"}
+            (secret,) = client.send(b"EHLO client.example\r\n")
+            self.assertEqual(("mx.example", "TWICE 2", "HELP"), secret.lines)
+
+
+class NowTests(SynchronousTestCase):
+    """
+    What time it is.
+    """
+
+    def test_reactor(self) -> None:
+        clock = Clock()
+        clock.advance(1_893_499_200.5)
+        now = utc_now(Session(reactor=clock))
+        self.assertEqual(datetime(2030, 1, 1, 12, 0, 0, 500_000, timezone.utc), now)
+        self.assertEqual(timedelta(0), now.utcoffset())
+
+    def test_no_connection(self) -> None:
+        self.assertEqual(datetime(1970, 1, 1, tzinfo=timezone.utc), utc_now(Session()))
 
 
 class FlagTests(SynchronousTestCase):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import CheckFailed, report
+from benchmarks import CheckFailed, logins, report
 from benchmarks.child import Mark
 from benchmarks.compare import Ratio, Results, rotated
 from benchmarks.load import Replies, Step
@@ -133,6 +133,40 @@ class CompareTests(SynchronousTestCase):
 
     def test_measure(self) -> None:
         self.assertEqual(CPU.form.format(CPU.of(sample(0.25))), "250 µs")
+
+
+class LoginsTests(SynchronousTestCase):
+    """
+    Two distributions of times, side by side.
+    """
+
+    def test_distribution(self) -> None:
+        found = logins.Distribution.of([float(number) for number in range(100, -1, -1)])
+        self.assertEqual((found.low, found.middle, found.high), (5.0, 50.0, 95.0))
+        self.assertEqual(str(logins.Distribution(1e-6, 2.25e-5, 0.003)), "1.0 22.5 3000.0")
+
+    def test_sooner(self) -> None:
+        """
+        Half of the time where nothing can be told.
+        """
+        for some, others, probability in (
+            ([1.0, 2.0], [3.0], 1.0),
+            ([3.0], [1.0, 2.0], 0.0),
+            ([1.0, 2.0, 3.0], [3.0, 2.0, 1.0], 0.5),
+            ([1.0], [1.0], 0.5),
+            ([2.0], [1.0, 2.0, 3.0, 4.0], 0.625),
+        ):
+            self.assertEqual(logins.sooner(some, others), probability)
+
+    def test_measure(self) -> None:
+        """
+        Each kind of file can be read, and refuses every attempt.
+        """
+        for kind in ("plain", "SCRAM"):
+            known, unknown = logins.measure(kind, 2)
+            self.assertEqual((len(known), len(unknown)), (2, 2))
+            self.assertGreater(min(known + unknown), 0)
+        self.assertEqual(list(logins.KINDS), ["plain", "SCRAM", "bcrypt", "scrypt", "argon2"])
 
 
 class ReportTests(SynchronousTestCase):

@@ -4,9 +4,11 @@ Tests for :mod:`txsmtpd.extensions.deliverby`.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd.core.session import Session
@@ -14,6 +16,12 @@ from txsmtpd.core.settings import Settings
 from txsmtpd.extensions.deliverby import DeliverBy, DeliverByValue
 
 from .corekit import EXTENSIONS, Client, Handler
+
+NOW = datetime(2030, 1, 31, 12, 0, tzinfo=timezone.utc)
+
+
+def by(seconds: int, mode: str, trace: bool = False) -> DeliverByValue:
+    return DeliverByValue(seconds, NOW + timedelta(seconds=seconds), mode, trace)
 
 
 class DeliverByTests(SynchronousTestCase):
@@ -23,18 +31,25 @@ class DeliverByTests(SynchronousTestCase):
 
     def mail(self, parameters: str, minimum: int = 0) -> tuple[str, Any]:
         """
-        What MAIL says, and what its hook finds for BY.
+        What MAIL says, and what the envelope has, which is what the hook finds.
         """
         found: list[Any] = []
 
         def handle_MAIL(*arguments: Any) -> None:
             found.append(arguments[-1].get("BY"))
 
-        deliver_by = partial(DeliverBy, minimum=minimum)
-        client = Client(Handler(handle_MAIL=handle_MAIL), extensions=(*EXTENSIONS, deliver_by))
+        clock = Clock()
+        clock.advance(NOW.timestamp())
+        client = Client(
+            Handler(handle_MAIL=handle_MAIL),
+            extensions=(*EXTENSIONS, partial(DeliverBy, minimum=minimum)),
+            session=Session(reactor=clock),
+        )
         client.say("EHLO client.example")
         (said,) = client.say(f"MAIL FROM:<a@b> {parameters}")
-        return said, found.pop() if found else None
+        if found:
+            self.assertEqual(found, [client.envelope.deliver_by])
+        return said, client.envelope.deliver_by
 
     def test_keyword(self) -> None:
         self.assertEqual("DELIVERBY", DeliverBy(Settings()).keyword(Session()))
@@ -46,16 +61,16 @@ class DeliverByTests(SynchronousTestCase):
             self.assertRaises(ValueError, DeliverBy, Settings(), minimum=minimum)
 
     def test_value(self) -> None:
-        for value, by in [
-            ("120;R", DeliverByValue(120, "R")),
-            ("120;n", DeliverByValue(120, "N")),
-            ("+1;RT", DeliverByValue(1, "R", True)),
-            ("0;N", DeliverByValue(0, "N")),
-            ("-60;Nt", DeliverByValue(-60, "N", True)),
-            ("000000120;R", DeliverByValue(120, "R")),
-            ("-999999999;N", DeliverByValue(-999999999, "N")),
+        for value, expected in [
+            ("120;R", by(120, "R")),
+            ("120;n", by(120, "N")),
+            ("+1;RT", by(1, "R", True)),
+            ("0;N", by(0, "N")),
+            ("-60;Nt", by(-60, "N", True)),
+            ("000000120;R", by(120, "R")),
+            ("-999999999;N", by(-999999999, "N")),
         ]:
-            self.assertEqual(("250 2.1.0", by), self.mail(f"BY={value}"), value)
+            self.assertEqual(("250 2.1.0", expected), self.mail(f"BY={value}"), value)
         self.assertEqual(("250 2.1.0", None), self.mail(""))
 
     def test_malformed(self) -> None:
@@ -80,9 +95,7 @@ class DeliverByTests(SynchronousTestCase):
         Only where the message would be returned does it matter.
         """
         self.assertEqual(("555 5.5.4", None), self.mail("BY=299;R", minimum=300))
-        for value, by in [
-            ("300;R", DeliverByValue(300, "R")),
-            ("299;N", DeliverByValue(299, "N")),
-            ("-1;N", DeliverByValue(-1, "N")),
-        ]:
-            self.assertEqual(("250 2.1.0", by), self.mail(f"BY={value}", minimum=300))
+        for value, expected in [
+            ("300;R", by(300, "R")), ("299;N", by(299, "N")), ("-1;N", by(-1, "N")),
+        ]:  # fmt: skip
+            self.assertEqual(("250 2.1.0", expected), self.mail(f"BY={value}", minimum=300))

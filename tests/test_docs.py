@@ -23,22 +23,32 @@ from zope.interface.interface import InterfaceClass
 
 from docs._ext import diagram, facts
 from docs.code import (
+    authenticator,
+    checkers,
     extension,
     lookup,
+    mechanism,
     ping,
+    plugin,
+    realm,
     stop,
     stream,
+    submission,
     test_printer,
     test_transcript,
     test_verdicts,
+    verifier,
 )
 from txsmtpd import interfaces
 from txsmtpd.core import states
 from txsmtpd.core.hooks import HOOKS
 from txsmtpd.core.settings import Settings
 from txsmtpd.handlers import BUILTIN
+from txsmtpd.sasl import BearerToken, ClientCertificate
 from txsmtpd.tap import Options
 from txsmtpd.testing import Client, RecordingHandler, connect, make_factory
+
+from .certificates import CA, make_ca
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.rst"))
@@ -277,6 +287,153 @@ class CodeTests(SynchronousTestCase):
             if code == "250":
                 self.assertEqual(client.protocol.envelope.priority, -3)
                 self.said(client, "RSET")
+
+    def plain(self, name: str, password: str) -> str:
+        return "AUTH PLAIN " + b64encode(f"\0{name}\0{password}".encode()).decode()
+
+    def greeted(self, factory: Any) -> Client:
+        client = connect(factory)
+        client.send(b"EHLO client.example\r\n")
+        client.take()
+        return client
+
+    def users(self, *lines: str) -> str:
+        path = Path(self.mktemp())
+        path.write_text("".join(f"{line}\n" for line in lines))
+        path.chmod(0o600)
+        return str(path)
+
+    def test_submission(self) -> None:
+        reactor: Any = MemoryReactorClock()
+        pairs = [make_ca("Test CA").issue("mx.example").write(self.mktemp())]
+        handler = RecordingHandler()
+        users = self.users("ann:secret")
+        self.successResultOf(submission.listen(reactor, handler, pairs, users))
+        (starttls, implicit) = reactor.tcpServers
+        self.assertEqual([starttls[0], implicit[0]], [587, 465])
+        for _, factory, _, _ in (starttls, implicit):
+            settings = factory.wrappedFactory.settings if hasattr(factory, "wrappedFactory") else (
+                factory.settings
+            )
+            self.assertTrue(settings.require_starttls and settings.auth_required)
+            self.assertIsNotNone(settings.context_factory)
+        client = connect(make_factory(handler))
+        client.disconnect()
+
+    def test_realm(self) -> None:
+        user = realm.User("ann@example.com")
+        handler = RecordingHandler()
+        path = self.users("ann@example.com:secret")
+        factory = realm.make_factory(
+            handler, [user], path, hostname="a", reactor=task.Clock(), auth_require_tls=False
+        )
+        client = self.greeted(factory)
+        said = self.said(
+            client,
+            "MAIL FROM:<ann@example.com>",
+            self.plain("ann@example.com", "secret"),
+            "MAIL FROM:<eve@example.com>",
+            "MAIL FROM:<ann@example.com>",
+        )
+        self.assertEqual([reply[:9] for reply in said], CODES)
+        self.assertEqual(user.connections, 1)
+        client.disconnect()
+        self.assertEqual(user.connections, 0)
+
+    def test_authenticator(self) -> None:
+        factory = make_factory(
+            RecordingHandler(), authenticator=authenticator.authenticate, auth_require_tls=False
+        )
+        for password, code, data in (("wonderland", b"235", b"ann"), ("?", b"535", None)):
+            client = self.greeted(factory)
+            client.send(f"{self.plain('ann', password)}\r\n".encode())
+            client.wait(0.1)
+            client.wait(1)
+            self.assertEqual(client.take()[:3], code)
+            self.assertEqual(client.protocol.session.auth_data, data)
+
+    def test_mechanism(self) -> None:
+        """
+        In both ways, with and without an initial response.
+        """
+        visitors = make_factory(mechanism.Visitors(), auth_require_tls=False)
+        more = mechanism.make_factory(
+            RecordingHandler(), hostname="a", reactor=task.Clock(), auth_require_tls=False
+        )
+        for factory in (visitors, more):
+            for lines in (["AUTH ANONYMOUS ZXZl"], ["AUTH ANONYMOUS", "ZXZl"]):
+                client = self.greeted(factory)
+                self.assertEqual(self.said(client, *lines)[-1][:9], "235 2.7.0")
+                self.assertEqual(client.protocol.session.auth_data, "a visitor")
+        long = b64encode(b"x" * 256).decode()
+        client = self.greeted(visitors)
+        said = self.said(client, "MAIL FROM:<a@b.example>", f"AUTH ANONYMOUS {long}")
+        self.assertEqual([reply[:9] for reply in said], ["530 5.7.0", "501 5.5.2"])
+        said = self.said(client, "AUTH ANONYMOUS =", "MAIL FROM:<a@b.example>")
+        self.assertEqual(said[1], "250 2.1.0 Welcome, a visitor")
+
+    def test_verifier(self) -> None:
+        """
+        A file of users takes it, and the password fits.
+        """
+        path = self.users(f"ann:{verifier.verifier('sécret')}")
+        checker = UsersFile(path, _NoThreads())
+        for password, good in (("sécret", True), ("secret", False)):
+            credentials = UsernamePassword(b"ann", password.encode())
+            answer = checker.requestAvatarId(credentials)
+            if good:
+                self.assertEqual(self.successResultOf(answer), b"ann")
+            else:
+                self.failureResultOf(answer, UnauthorizedLogin)
+        self.assertEqual(checker.scram_hashes, {"sha256"})
+
+    def asked(self, checker: Any, credentials: Any) -> Any:
+        """
+        :return: who it is, or None.
+        """
+        answer = checker.requestAvatarId(credentials)
+        return self.successResultOf(answer.addErrback(lambda failure: None))
+
+    def test_certificates(self) -> None:
+        checker = plugin.by_certificate.generateChecker("example.com")
+        ca: CA = make_ca("Test CA")
+        ann, bob = b"ann@example.com", b"bob@example.org"
+        for authzid, names, who in (
+            (b"", [ann], ann),
+            (ann, [ann], ann),
+            (bob, [ann], None),
+            (b"", [bob], None),
+            (b"", [bob, ann], ann),
+            (bob, [bob, ann], None),
+            (b"", [], None),
+        ):
+            pair = ca.issue(*(each.decode() for each in names), client=True, common_name="x")
+            credentials = ClientCertificate(authzid, pair.der)
+            self.assertEqual(self.asked(checker, credentials), who, (authzid, names))
+
+    def test_tokens(self) -> None:
+        checker = plugin.by_token.generateChecker(self.users("ann:t1", "bob:t2"))
+        for token, name, who in (
+            (b"t1", b"", b"ann"),
+            (b"t1", b"ann", b"ann"),
+            (b"t1", b"bob", None),
+            (b"t2", b"", b"bob"),
+            (b"t3", b"", None),
+        ):
+            self.assertEqual(self.asked(checker, BearerToken(token, name)), who)
+        self.assertNotIn("t1", repr(checker))
+
+    def test_plugin(self) -> None:
+        """
+        What each factory says of itself is what its checkers are.
+        """
+        path = self.users("ann:t1")
+        for factory, argument in ((plugin.by_certificate, "a.example"), (plugin.by_token, path)):
+            verifyObject(ICheckerFactory, factory)
+            checker = factory.generateChecker(argument)
+            verifyObject(ICredentialsChecker, checker)
+            self.assertEqual(checker.credentialInterfaces, factory.credentialInterfaces)
+        self.assertIsInstance(plugin.by_token, checkers.ByTokenFactory)
 
     def test_stop(self) -> None:
         class Port:

@@ -8,13 +8,16 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsmtpd.extensions.eight_bit_mime import BinaryMIME
+from txsmtpd.core.session import Session
+from txsmtpd.extensions.base import Extension
+from txsmtpd.extensions.chunking import Chunking
+from txsmtpd.extensions.eight_bit_mime import BinaryMIME, EightBitMIME
 
 from .corekit import EXTENSIONS, Client, Mailbox, opened
 
-# It may be one of them already.
-WITH_BINARY = tuple(dict.fromkeys((*EXTENSIONS, BinaryMIME)))
-WITHOUT_BINARY = tuple(extension for extension in EXTENSIONS if extension is not BinaryMIME)
+
+def without(left_out: type[Extension]) -> tuple[Any, ...]:
+    return tuple(extension for extension in EXTENSIONS if extension is not left_out)
 
 
 class EightBitMIMETests(SynchronousTestCase):
@@ -78,7 +81,7 @@ class BinaryMIMETests(SynchronousTestCase):
         """
         A client, and whether it was offered BINARYMIME.
         """
-        client = Client(*handlers, **{"extensions": WITH_BINARY, **settings})
+        client = Client(*handlers, **settings)
         (reply,) = client.send(b"EHLO client.example\r\n")
         return client, "BINARYMIME" in reply.lines
 
@@ -91,7 +94,7 @@ class BinaryMIMETests(SynchronousTestCase):
             client.say("RSET")
 
     def test_in_any_order(self) -> None:
-        client, offered = self.greeted(extensions=WITH_BINARY[::-1])
+        client, offered = self.greeted(extensions=EXTENSIONS[::-1])
         self.assertTrue(offered)
         self.assertEqual(["250 2.1.0"], client.say("MAIL FROM:<a@b> BODY=BINARYMIME"))
 
@@ -102,14 +105,39 @@ class BinaryMIMETests(SynchronousTestCase):
 
     def test_not_offered(self) -> None:
         """
-        What is not offered is a bad value of BODY: the extension is missing, or a limit on the
-        length of lines would refuse what has none.
+        What is not offered is a bad value of BODY: the extension is missing or that for BDAT, or a
+        limit on the length of lines would refuse what has none.
         """
-        for settings in ({"extensions": WITHOUT_BINARY}, {"line_length_limit": 1000}):
+        for settings in (
+            {"extensions": without(BinaryMIME)},
+            {"extensions": without(Chunking)},
+            {"line_length_limit": 1000},
+        ):
             client, offered = self.greeted(**settings)
             self.assertFalse(offered)
             self.assertEqual(["501 5.5.4"], client.say("MAIL FROM:<a@b> BODY=BINARYMIME"))
             self.assertEqual(["250 2.1.0"], client.say("MAIL FROM:<a@b> BODY=8BITMIME"))
+
+    def test_nobody_reads_body(self) -> None:
+        client, offered = self.greeted(extensions=without(EightBitMIME))
+        self.assertFalse(offered)
+        self.assertEqual(["555 5.5.4"], client.say("MAIL FROM:<a@b> BODY=BINARYMIME"))
+
+    def test_one_session(self) -> None:
+        """
+        It goes by what is offered in this session, and asking leaves nothing behind in it.
+        """
+
+        class SecretChunking(Chunking):
+            def keyword(self, session: Session) -> Any:
+                return super().keyword(session) if session.ssl else None
+
+        client, offered = self.greeted(extensions=(*without(Chunking), SecretChunking))
+        self.assertFalse(offered)
+        self.assertEqual(["501 5.5.4"], client.say("MAIL FROM:<a@b> BODY=BINARYMIME"))
+        client.session.ssl = {"version": "TLSv1.3"}
+        self.assertEqual(["250 2.1.0"], client.say("MAIL FROM:<a@b> BODY=BINARYMIME"))
+        self.assertEqual({}, client.session.notes)
 
     def test_decoded(self) -> None:
         client, offered = self.greeted(decode_data=True, enable_SMTPUTF8=False)

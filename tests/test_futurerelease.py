@@ -26,11 +26,9 @@ class FutureReleaseTests(SynchronousTestCase):
     RFC 4865.
     """
 
-    now = NOW
-
     def mail(self, parameters: str, max_interval: int = 86400) -> tuple[str, Hold | None]:
         """
-        What MAIL says, and what its hook finds for HOLDFOR or HOLDUNTIL.
+        What MAIL says, and what the envelope has, which is what the hook finds.
         """
         found: list[Any] = []
 
@@ -38,15 +36,19 @@ class FutureReleaseTests(SynchronousTestCase):
             options = arguments[-1]
             found.append(options.get("HOLDFOR") or options.get("HOLDUNTIL"))
 
-        future_release = partial(
-            FutureRelease, max_interval=max_interval, now=lambda session: self.now.timestamp()
-        )
+        clock = Clock()
+        clock.advance(NOW.timestamp())
         client = Client(
-            Handler(handle_MAIL=handle_MAIL), extensions=(*EXTENSIONS, DeliverBy, future_release)
+            Handler(handle_MAIL=handle_MAIL),
+            extensions=(*EXTENSIONS, partial(FutureRelease, max_interval=max_interval), DeliverBy),
+            session=Session(reactor=clock),
         )
         client.say("EHLO client.example")
         (said,) = client.say(f"MAIL FROM:<a@b> {parameters}")
-        return said, found.pop() if found else None
+        hold: Hold | None = client.envelope.hold
+        if found:
+            self.assertEqual(found, [hold])
+        return said, hold
 
     def until(self, value: str) -> datetime:
         said, hold = self.mail(f"HOLDUNTIL={value}")
@@ -59,7 +61,7 @@ class FutureReleaseTests(SynchronousTestCase):
         self.assertEqual(("501 5.5.4", None), self.mail(parameters), parameters)
 
     def test_keyword(self) -> None:
-        extension = FutureRelease(Settings(), max_interval=3600, now=lambda s: NOW.timestamp())
+        extension = FutureRelease(Settings(), max_interval=3600, now=lambda session: NOW)
         self.assertEqual("FUTURERELEASE 3600 2030-01-31T13:00:00Z", extension.keyword(Session()))
 
     def test_clock(self) -> None:
@@ -149,11 +151,29 @@ class FutureReleaseTests(SynchronousTestCase):
 
     def test_one_time(self) -> None:
         """
-        There is one time for a message.
+        There is one time for a message to wait for.
         """
         holds = ("HOLDFOR=60", "HOLDUNTIL=2030-02-01T00:00:00Z")
         self.assertMalformed(" ".join(holds))
-        for hold in holds:
-            self.assertMalformed(f"{hold} BY=7200;R")
-            self.assertMalformed(f"BY=7200;N {hold}")
+        self.assertMalformed(" ".join(holds[::-1]))
+
+    def test_deliver_by(self) -> None:
+        """
+        It cannot be after the one to deliver the message by (section 5.2.2).
+        """
+        hour = NOW + timedelta(hours=1)
+        for value in ("HOLDFOR=3600", "HOLDUNTIL=2030-01-31T13:00:00Z"):
+            for by in ("3599;R", "3599;N", "0;N", "-1;N"):
+                self.assertMalformed(f"{value} BY={by}")
+                self.assertMalformed(f"BY={by} {value}")
+            for by in ("3600;R", "7200;N"):
+                for parameters in (f"{value} BY={by}", f"BY={by} {value}"):
+                    said, hold = self.mail(parameters)
+                    self.assertEqual(("250 2.1.0", hour), (said, hold and hold.until), parameters)
         self.assertEqual(("250 2.1.0", None), self.mail("BY=7200;R"))
+
+    def test_lmtp(self) -> None:
+        """
+        It is for submission.
+        """
+        self.assertIsNone(FutureRelease(Settings()).keyword(Session(lmtp=True)))

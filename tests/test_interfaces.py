@@ -14,6 +14,7 @@ from zope.interface.verify import verifyClass, verifyObject
 from txsmtpd import interfaces
 from txsmtpd.core.outcomes import Sink
 from txsmtpd.core.settings import Settings
+from txsmtpd.factory import OPTIONAL
 
 from .corekit import EXTENSIONS, Receiver
 
@@ -56,7 +57,7 @@ class InterfacesTests(SynchronousTestCase):
         }
         self.assertEqual(
             {
-                "handle_CONNECT": [], "handle_HELO": ["hostname"],
+                "handle_CONNECT": [], "handle_PROXY": ["proxy_data"], "handle_HELO": ["hostname"],
                 "handle_EHLO": ["hostname", "responses"], "handle_STARTTLS": [], "handle_MAIL": ["address", "options"],
                 "handle_RCPT": ["address", "options"], "handle_DATA_start": [], "open_content": [],
                 "handle_DATA": [], "handle_RSET": [], "handle_NOOP": ["arg"],
@@ -81,7 +82,7 @@ class ImplementationsTests(SynchronousTestCase):
     """
 
     def test_extensions(self) -> None:
-        for extension in EXTENSIONS:
+        for extension in (*EXTENSIONS, *OPTIONAL.values()):
             verifyClass(interfaces.IExtension, extension)
             verifyObject(interfaces.IExtension, extension(Settings()))
 

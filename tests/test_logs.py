@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from examples import json_log
 from txsmtpd.core.replies import LOCAL_ERROR, OK
-from txsmtpd.core.session import Envelope, Parameters, Recipient, Session
+from txsmtpd.core.session import Envelope, Session
 from txsmtpd.logs import SessionLog, masked
 from txsmtpd.testing import Client, RecordingHandler, connect, make_factory
 
@@ -168,12 +168,11 @@ class DocumentedTests(LogsTestCase):
 
     def test_table(self) -> None:
         log = SessionLog(Session(id="s", peer="/run/socket"), lambda line: "RCPT")
-        envelope = Envelope(recipients=[Recipient("b@example.org", Parameters(), OK)])
         log.heard(b"NOOP", secret=False)
         log.said(OK)
         log.junk()
         log.refused(b"RCPT TO:<c@d>", "s.1", LOCAL_ERROR)
-        log.transaction(envelope, 1, [OK], True)
+        log.transaction(Envelope(), ["b@example.org"], 1, [OK], True)
         log.ended("done")
         log.no_handshake("done")
         log.no_header("done")

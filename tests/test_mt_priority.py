@@ -22,7 +22,7 @@ class MTPriorityTests(SynchronousTestCase):
 
     def mail(self, parameters: str, verdict: str | None = None) -> tuple[str, Any]:
         """
-        What MAIL says, and what its hook finds for MT-PRIORITY.
+        What MAIL says, and what the envelope has, which is what the hook finds.
         """
         found: list[Any] = []
 
@@ -33,7 +33,9 @@ class MTPriorityTests(SynchronousTestCase):
         client = Client(Handler(handle_MAIL=handle_MAIL), extensions=(*EXTENSIONS, MTPriority))
         client.say("EHLO client.example")
         (said,) = client.say(f"MAIL FROM:<a@b> {parameters}")
-        return said, found.pop() if found else None
+        if found:
+            self.assertEqual(found, [client.envelope.priority])
+        return said, client.envelope.priority
 
     def test_keyword(self) -> None:
         self.assertEqual("MT-PRIORITY", MTPriority(Settings()).keyword(Session()))
@@ -44,8 +46,10 @@ class MTPriorityTests(SynchronousTestCase):
         """
         It cannot add lines or words to the EHLO reply.
         """
-        for profile in (" ", "A B", "A\r\n250 X", "\u00c4"):
+        for profile in (" ", "A B", "A\r\n250 X", "\u00c4", "A+B", "A/B", "x" * 21):
             self.assertRaises(ValueError, MTPriority, Settings(), profile=profile)
+        for profile in ("x" * 20, "STANAG4406", "a-b_c.9"):
+            self.assertEqual(profile, MTPriority(Settings(), profile=profile).profile)
 
     def test_value(self) -> None:
         for priority in range(-9, 10):

@@ -213,7 +213,7 @@ class OverrideTests(OverridesTestCase):
         """
         A subclass that replaces all commands by themselves changes nothing.
         """
-        names = [*VERBS, *Chunking(None).verbs()]  # type: ignore[arg-type]
+        names = [*VERBS, *Chunking(None).verbs(), "AUTH", "STARTTLS"]  # type: ignore[arg-type]
 
         def again(attribute: str) -> Any:
             async def method(self: Any, argument: str) -> Any:
@@ -225,6 +225,7 @@ class OverrideTests(OverridesTestCase):
         same = type("Same", (SMTP,), own)
         dialog = (
             "HELO a", "EHLO a", "NOOP", "VRFY a", "EXPN a", "HELP NOOP", "RSET",
+            "STARTTLS", "AUTH PLAIN AAAA",
             "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.org>", "DATA", "a", ".",
             "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.org>", "BDAT 2", "xxBDAT 0 LAST",
             "QUIT",

@@ -133,6 +133,16 @@ class InASCIITests(SynchronousTestCase):
         self.assertEqual(Reply(550, "5.1.1", ("caf?", "?")), reply)
         self.assertEqual(b"550-5.1.1 caf?\r\n550 5.1.1 ?\r\n", reply.wire)
 
+    def test_address(self) -> None:
+        """
+        Where another address is told, it is told no more (RFC 6531 section 3.7.4.1).
+        """
+        for code, instead, status in [(251, 250, "2.1.5"), (551, 550, "5.1.6")]:
+            reply = Reply(code, status, ("try <\u00e4@b>",)).in_ascii()
+            self.assertEqual(Reply(instead, status, ("try <?@b>",)), reply)
+            same = Reply(code, status, ("try <a@b>",))
+            self.assertIs(same, same.in_ascii())
+
 
 class WithStatusTests(SynchronousTestCase):
     """
@@ -277,6 +287,7 @@ class ConstantsTests(SynchronousTestCase):
         for name, expected in {
             "OK": "250 2.0.0", "BYE": "221 2.0.0", "SENDER_OK": "250 2.1.0",
             "RECIPIENT_OK": "250 2.1.5", "DELIVERED": "250 2.0.0", "CANNOT_VERIFY": "252 2.0.0",
+            "NOT_IN_ASCII": "252 2.6.8",
             "BAD_COMMAND": "500 5.5.2", "BAD_LINE": "500 5.5.2", "LINE_TOO_LONG": "500 5.5.2",
             "NO_ARGUMENT": "501 5.5.4", "BAD_HOSTNAME": "501 5.5.4", "BAD_PARAMETER": "501 5.5.4",
             "TWICE_PARAMETER": "501 5.5.4", "UNKNOWN_PARAMETER": "555 5.5.4",

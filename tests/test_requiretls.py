@@ -9,6 +9,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd.extensions.requiretls import RequireTLS
+from txsmtpd.testing import RecordingHandler, connect, make_factory
+from txsmtpd.tls import self_signed
 
 from .corekit import EXTENSIONS, Client
 
@@ -64,3 +66,34 @@ class RequireTLSTests(SynchronousTestCase):
         client = self.client({})
         client.say("EHLO client.example", "MAIL FROM:<a@b> REQUIRETLS")
         self.assertEqual(["555 5.5.4"], client.say("RCPT TO:<a@b> REQUIRETLS"))
+
+
+class OverTLSTests(SynchronousTestCase):
+    """
+    The same with a handshake.
+    """
+
+    def test_offered(self) -> None:
+        """
+        It is there when TLS is, and the one who delivers the message learns of it.
+        """
+        handler: Any = RecordingHandler()
+        handler.honours = ("REQUIRETLS",)
+        client = connect(make_factory(handler, context_factory=self_signed("mx.example")))
+        client.take()
+        mail = b"MAIL FROM:<ann@example.org> REQUIRETLS\r\n"
+        client.send(b"EHLO client.example\r\n" + mail)
+        said = client.take()
+        self.assertNotIn(b"REQUIRETLS", said)
+        self.assertTrue(said.endswith(b"\r\n555 5.5.4 Parameter not recognized\r\n"), said)
+        client.send(b"STARTTLS\r\n")
+        self.assertTrue(client.take().startswith(b"220 2.0.0 "))
+        client.start_tls()
+        client.send(b"EHLO client.example\r\n" + mail)
+        said = client.take()
+        self.assertIn(b"\r\n250-REQUIRETLS\r\n", said)
+        self.assertTrue(said.endswith(b"\r\n250 2.1.0 Sender OK\r\n"), said)
+        client.send(b"RCPT TO:<bob@example.net>\r\nBDAT 4 LAST\r\n\r\nx\n")
+        (message,) = handler.messages
+        self.assertTrue(message.envelope.require_tls)
+        self.assertEqual("ESMTPS", message.envelope.protocol)

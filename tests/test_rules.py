@@ -4,7 +4,7 @@ Tests for :mod:`txsmtpd.core.rules`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -20,6 +20,7 @@ from txsmtpd.extensions.base import Extension
 from txsmtpd.extensions.chunking import Chunking
 from txsmtpd.extensions.pipelining import Pipelining
 from txsmtpd.extensions.size import Size
+from txsmtpd.interfaces import IExtension
 
 from .corekit import Mailbox, rules, saying
 
@@ -106,6 +107,31 @@ class MakeRulesTests(SynchronousTestCase):
 
     def test_handlers(self) -> None:
         self.assertRaises(TypeError, rules, object())
+
+    def test_meet(self) -> None:
+        """
+        Each extension meets the others, in their order, before it is asked for anything.
+        """
+        asked: list[str] = []
+
+        class Curious(Extension):
+            def meet(self, others: Sequence[IExtension]) -> None:
+                asked.append("meet")
+                super().meet(others)
+
+            def keyword(self, session: Session) -> None:
+                asked.append("keyword")
+
+            def verbs(self) -> Mapping[str, Verb]:
+                asked.append("verbs")
+                return {}
+
+        made = rules(extensions=(Pipelining, Curious, Size, Curious))
+        for extension in made.extensions:
+            others = [other for other in made.extensions if other is not extension]
+            if isinstance(extension, Extension):
+                self.assertEqual(others, [*extension.others])
+        self.assertEqual(["meet", "meet", "verbs", "verbs"], asked[:4])
 
     def assertConflict(self, what: str, *extensions: Any) -> None:
         with self.assertRaisesRegex(ValueError, f"{what}.* is claimed twice"):

@@ -85,6 +85,11 @@ class EnvelopeTests(SynchronousTestCase):
             (envelope.mail_from, envelope.mail_options, envelope.rcpt_tos, envelope.rcpt_options,
              envelope.recipients, envelope.smtp_utf8, envelope.body, envelope.content),
         )  # fmt: skip
+        self.assertEqual(
+            (None, None, None, None, None, False),
+            (envelope.auth, envelope.dsn, envelope.deliver_by, envelope.hold, envelope.priority,
+             envelope.require_tls),
+        )  # fmt: skip
 
     def test_not_shared(self) -> None:
         one, other = Envelope(), Envelope()

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from .corekit import Client
+from txsmtpd.extensions.eight_bit_mime import EightBitMIME
+
+from .corekit import EXTENSIONS, Client
 
 
 class SMTPUTF8Tests(SynchronousTestCase):
@@ -38,6 +40,14 @@ class SMTPUTF8Tests(SynchronousTestCase):
                 (reply,) = client.send(b"EHLO client.example\r\n")
                 if "SMTPUTF8" in reply.lines:
                     self.assertIn("8BITMIME", reply.lines)
+
+    def test_not_without_8bitmime(self) -> None:
+        extensions = [each for each in EXTENSIONS if each is not EightBitMIME]
+        client = Client(extensions=extensions)
+        (reply,) = client.send(b"EHLO client.example\r\n")
+        self.assertNotIn("SMTPUTF8", reply.lines)
+        self.assertEqual(["555 5.5.4"], client.say("MAIL FROM:<a@b> SMTPUTF8"))
+        self.assertEqual(["553 5.6.7"], client.say("MAIL FROM:<\u00e4@b>"))
 
     def test_asked_for(self) -> None:
         for parameters in ("SMTPUTF8", "smtputf8", "SIZE=1 SMTPUTF8 BODY=8BITMIME"):

@@ -4,9 +4,13 @@ Tests for :mod:`txsmtpd.core.states`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd.core.outcomes import Body
+from txsmtpd.core.rules import make_rules
+from txsmtpd.core.session import Session
 from txsmtpd.core.states import (
     CONTENT,
     END,
@@ -22,8 +26,9 @@ from txsmtpd.core.states import (
     merge,
     refusal_of,
 )
-from txsmtpd.core.verbs import VERBS
+from txsmtpd.core.verbs import LMTP_VERBS, VERBS
 from txsmtpd.extensions.chunking import CHUNKS, FAILED
+from txsmtpd.login import Login
 
 from .corekit import Client, Handler, Later, Mailbox, conclude, saying
 
@@ -35,6 +40,10 @@ COMMANDS = {
     "RCPT": "RCPT TO:<b@example.com>",
     "DATA": "DATA",
     "BDAT": "BDAT 5\r\nabc",
+    "AUTH": "AUTH PLAIN AGFubgB3b25kZXJsYW5k",
+    "STARTTLS": "STARTTLS",
+    "XCLIENT": "XCLIENT ADDR=192.0.2.1",
+    "XFORWARD": "XFORWARD ADDR=192.0.2.1",
     "RSET": "RSET",
     "NOOP": "NOOP",
     "VRFY": "VRFY user",
@@ -45,14 +54,22 @@ COMMANDS = {
 
 ALWAYS = {"NOOP", "HELP", "VRFY", "EXPN", "QUIT"}
 
-#: Where each legal command leads: written down once more, by hand, from RFC 5321 and RFC 3030.
+#: Where each legal command leads: written down once more, by hand, from RFC 5321, RFC 3030,
+#: RFC 4954, RFC 3207 and what Postfix says of XCLIENT and XFORWARD.
 LEGAL: dict[State, dict[str, State]] = {
-    START: {"EHLO": READY, "HELO": READY, "RSET": START},
-    READY: {"EHLO": READY, "HELO": READY, "RSET": READY, "MAIL": MAIL},
-    MAIL: {"EHLO": READY, "HELO": READY, "RSET": READY, "RCPT": RCPT},
-    NO_RCPT: {"EHLO": READY, "HELO": READY, "RSET": READY, "RCPT": RCPT},
+    START: {
+        "EHLO": READY, "HELO": READY, "RSET": START, "STARTTLS": START, "XCLIENT": START,
+        "XFORWARD": START,
+    },
+    READY: {
+        "EHLO": READY, "HELO": READY, "RSET": READY, "MAIL": MAIL, "AUTH": READY,
+        "STARTTLS": START, "XCLIENT": START, "XFORWARD": READY,
+    },
+    MAIL: {"EHLO": READY, "HELO": READY, "RSET": READY, "RCPT": RCPT, "STARTTLS": START},
+    NO_RCPT: {"EHLO": READY, "HELO": READY, "RSET": READY, "RCPT": RCPT, "STARTTLS": START},
     RCPT: {
         "EHLO": READY, "HELO": READY, "RSET": READY, "RCPT": RCPT, "DATA": CONTENT, "BDAT": CHUNKS,
+        "STARTTLS": START,
     },
     CHUNKS: {"EHLO": READY, "HELO": READY, "RSET": READY, "BDAT": CHUNKS},
     FAILED: {"EHLO": READY, "HELO": READY, "RSET": READY},
@@ -81,6 +98,16 @@ WAYS: dict[State, tuple[str, ...]] = {
 }
 
 
+#: What makes every command one that is served.
+SERVED: dict[str, Any] = {
+    "login": Login("mx.example", None, (), lambda *arguments: True),
+    "auth_require_tls": False,
+    "context_factory": object(),
+    "trusted_proxies": ["192.0.2.0/24"],
+    "data_size_limit": 1000,
+}
+
+
 def client_in(state: State) -> Client:
     """
     A client that has got into a state by saying what leads there.
@@ -90,7 +117,9 @@ def client_in(state: State) -> Client:
         return "550 no" if address.startswith("no@") else None
 
     greeting = {"handle_CONNECT": "554 no"} if state == REFUSED else {"handle_EXPN": "250 all"}
-    client = Client(saying(**greeting), Mailbox(), Handler(handle_RCPT=judge), data_size_limit=1000)
+    session = Session(id="s", via=("192.0.2.9", 1025), can_start_tls=True)
+    handlers = (saying(**greeting), Mailbox(), Handler(handle_RCPT=judge))
+    client = Client(*handlers, session=session, **SERVED)
     client.greet()
     client.say(*WAYS[state])
     assert client.state == state, client.state
@@ -197,6 +226,52 @@ class DialogTests(SynchronousTestCase):
             client = client_in(state)
             self.assertEqual(["552 5.3.4"], client.say("BDAT 1001\r\n" + "x" * 999))
             self.assertEqual(FAILED, client.state)
+
+
+class LMTPDialogTests(SynchronousTestCase):
+    """
+    The same table, as LMTP has it (RFC 2033 section 4).
+    """
+
+    def client_in(self, state: State) -> Client:
+        client = client_in(state)
+        rules = client.rules
+        client.dialog.rules = make_rules(
+            rules.settings, [Mailbox()], [type(each)(rules.settings) for each in rules.extensions],
+            LMTP_VERBS, lmtp=True,
+        )  # fmt: skip
+        return client
+
+    def command(self, client: Client, line: str) -> str:
+        (reply,) = conclude(client.dialog.command(line.encode())).replies
+        return f"{reply.code} {reply.status}" if reply.status else str(reply.code)
+
+    def test_lhlo(self) -> None:
+        """
+        It is legal where EHLO is, and leads there.
+        """
+        for state, row in LEGAL.items():
+            client = self.client_in(state)
+            said = self.command(client, "LHLO client.example")
+            self.assertEqual("250" if "EHLO" in row else "503 5.5.1", said, state)
+            self.assertEqual(row.get("EHLO", state), client.state, state)
+
+    def test_no_ehlo(self) -> None:
+        for state, row in LEGAL.items():
+            for verb in ("EHLO", "HELO"):
+                client = self.client_in(state)
+                said = self.command(client, COMMANDS[verb])
+                self.assertEqual("500 5.5.1" if verb in row else "503 5.5.1", said, (state, verb))
+                self.assertEqual(state, client.state)
+
+    def test_no_recipients(self) -> None:
+        """
+        Content that nobody is left to receive is out of place, and no failed transaction.
+        """
+        self.assertEqual("503 5.5.1", self.command(self.client_in(NO_RCPT), "DATA"))
+
+    def test_not_smtp(self) -> None:
+        self.assertEqual("500 5.5.2", self.command(client_in(START), "LHLO client.example"))
 
 
 class AnytimeTests(SynchronousTestCase):

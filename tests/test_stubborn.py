@@ -11,8 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd import Envelope, Rejected, Reply, Session, hooks
-from txsmtpd.extensions.base import Extension
 from txsmtpd.census import GRACE
+from txsmtpd.extensions.base import Extension
 from txsmtpd.factory import DEFAULT
 from txsmtpd.protocol import LINGER
 from txsmtpd.testing import Client, RecordingHandler, connect, make_factory

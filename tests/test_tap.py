@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from twisted.copyright import version
+from twisted.cred.checkers import FilePasswordDB, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.internet.endpoints import (
     AdoptedStreamServerEndpoint,
     TCP6ServerEndpoint,
@@ -16,13 +20,20 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.usage import Options as UsageOptions
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsmtpd import __version__, tap
+from docs.code.mechanism import Visitors
+from txsmtpd import LMTP, SMTP, __version__, checkers, tap
 from txsmtpd.core.settings import Settings
 from txsmtpd.endpoints import InheritedEndpoint, StdioEndpoint, UNIXEndpoint
+from txsmtpd.extensions.deliverby import DeliverBy
 from txsmtpd.handlers.debug import Debug
 from txsmtpd.handlers.registry import BUILTIN
 from txsmtpd.handlers.sink import Sink
+from txsmtpd.sasl import MECHANISMS
 from txsmtpd.service import SMTPService
+from txsmtpd.tls import Certificates
+from txsmtpd.users import UsersFile
+
+from .certificates import make_ca
 
 
 def parsed(*arguments: str) -> tap.Options:
@@ -226,6 +237,312 @@ class ServiceTests(TapTestCase):
         ((callback, args, kwargs),) = options["reactor"].triggers["before"]["shutdown"]
         callback(*args, **kwargs)
         self.assertEqual(handlers, {signal.SIGTERM: signal.SIG_IGN, signal.SIGINT: signal.SIG_DFL})
+
+
+class TLSTests(TapTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ca = make_ca("Test CA")
+
+    def path(self, content: bytes = b"") -> str:
+        path = Path(self.mktemp()).absolute()
+        path.write_bytes(content)
+        return str(path)
+
+    def pair(self, *names: str) -> list[str]:
+        """
+        :return: options for a certificate of these names.
+        """
+        certificate, key = self.ca.issue(*names).write(self.path())
+        return ["--tls-cert", certificate, "--tls-key", key]
+
+    def test_none(self) -> None:
+        options = parsed()
+        self.assertIsNone(options["certificates"])
+        (listener,) = options["listeners"]
+        self.assertIsNone(listener.factory.settings.context_factory)
+
+    def test_several(self) -> None:
+        """
+        In pairs, whatever stands between them.
+        """
+        first, second = self.pair("a.example"), self.pair("b.example")
+        options = parsed(*first[:2], *second[:2], "--require-starttls", *first[2:], *second[2:])
+        certificates = options["certificates"]
+        self.assertIsInstance(certificates, Certificates)
+        (listener,) = options["listeners"]
+        self.assertIs(listener.factory.settings.context_factory, certificates)
+        self.assertTrue(listener.factory.settings.require_starttls)
+
+    def test_client_ca(self) -> None:
+        ca = self.path(self.ca.pem)
+        self.assertIsNotNone(parsed(*self.pair("a.example"), "--tls-client-ca", ca)["certificates"])
+        for wrong in ([], ["--tls-self-signed"]):
+            self.assertSentence(
+                ["--tls-client-ca", ca, *wrong], "--tls-client-ca wants --tls-cert and --tls-key"
+            )
+        broken = self.path(b"x")
+        self.assertSentence(
+            [*self.pair("a.example"), "--tls-client-ca", broken],
+            f"{broken} holds no certificate in PEM format, or a damaged one",
+        )
+
+    def test_half_a_pair(self) -> None:
+        pair = self.pair("a.example")
+        for options in (pair[:2], pair[2:], [*pair, *pair[:2]], ["--tls-self-signed", *pair[2:]]):
+            self.assertSentence(options, "--tls-cert and --tls-key come in pairs")
+
+    def test_files(self) -> None:
+        """
+        What is wrong with one is said at once.
+        """
+        pair = self.pair("a.example")
+        other = self.pair("a.example")
+        broken = self.path(b"x")
+        for options, sentence in (
+            (
+                [*pair[:2], *other[2:]],
+                f"the key in {other[3]} does not belong to the certificate in {pair[1]}",
+            ),
+            (
+                ["--tls-cert", broken, *pair[2:]],
+                f"{broken} holds no certificate in PEM format, or a damaged one",
+            ),
+            (
+                [*pair[:2], "--tls-key", "/nowhere"],
+                "cannot read /nowhere: No such file or directory",
+            ),
+        ):
+            self.assertSentence(options, sentence)
+
+    def test_self_signed(self) -> None:
+        for hostname in ([], ["--hostname", "a.example"], ["--hostname", "[192.0.2.1]"]):
+            options = parsed("--tls-self-signed", "--require-starttls", *hostname)
+            self.assertIsNotNone(options["certificates"])
+        self.assertSentence(
+            ["--tls-self-signed", *self.pair("a.example")],
+            "--tls-self-signed makes a certificate, so --tls-cert is too much",
+        )
+
+    def test_implicit(self) -> None:
+        """
+        One server, on ports of both kinds; where only that kind is named there is no other.
+        """
+        options = parsed(
+            *("--tls-self-signed", "-p", "25", "--smtps", "465", "--smtps", "tcp:10465"),
+            *("--max-connections", "7"),
+        )
+        factories = [listener.factory for listener in options["listeners"]]
+        self.assertEqual([each.settings.implicit_tls for each in factories], [False, True, True])
+        self.assertEqual({id(each.census) for each in factories}, {id(factories[0].census)})
+        self.assertEqual({each.settings.max_connections for each in factories}, {7})
+        (listener,) = parsed("--tls-self-signed", "--smtps", "465")["listeners"]
+        self.assertTrue(listener.factory.settings.implicit_tls)
+        self.assertSentence(
+            ["--tls-self-signed", "--smtps", "x"],
+            "--smtps wants a number from 0 to 65535 or an endpoint such as tcp:2525, not 'x'",
+        )
+
+    def test_without_certificate(self) -> None:
+        for options, name in (
+            (["--require-starttls"], "require-starttls"),
+            (["--smtps", "465"], "smtps"),
+        ):
+            self.assertSentence(
+                options, f"--{name} wants a certificate: say --tls-cert and --tls-key"
+            )
+
+    def test_hangup(self) -> None:
+        """
+        SIGHUP has them read again, in the reactor's thread.
+        """
+        handlers: dict[int, Any] = {}
+        self.patch(signal, "signal", handlers.__setitem__)
+        options = parsed(*self.pair("a.example"))
+        called: list[Any] = []
+        options["reactor"].callFromThread = called.append
+        tap.makeService(options)
+        self.assertEqual(list(handlers), [signal.SIGHUP])
+        handlers[signal.SIGHUP](signal.SIGHUP, None)
+        self.assertEqual(called, [options["certificates"].reload])
+
+    def test_nothing_to_read_again(self) -> None:
+        handlers: dict[int, Any] = {}
+        self.patch(signal, "signal", handlers.__setitem__)
+        for arguments in ([], ["--tls-self-signed"]):
+            tap.makeService(parsed(*arguments))
+        self.assertEqual(handlers, {})
+
+
+class AuthTests(TapTestCase):
+    WITHOUT_TLS = (
+        "AUTH is offered under TLS only: say --tls-cert and --tls-key, or --auth-without-tls"
+    )
+
+    def users(self, content: bytes = b"ann:secret\n") -> str:
+        path = Path(self.mktemp()).absolute()
+        path.write_bytes(content)
+        path.chmod(0o600)
+        return f"users:{path}"
+
+    def settings(self, *arguments: str) -> Settings:
+        (listener,) = parsed("--tls-self-signed", *arguments)["listeners"]
+        settings = listener.factory.settings
+        assert isinstance(settings, Settings)
+        return settings
+
+    def test_checkers(self) -> None:
+        """
+        Ours and those of Twisted, in order.
+        """
+        path = self.users().partition(":")[2]
+        found = self.settings(
+            *("--auth", f"users:{path}", "--auth", "memory:a:b", "--auth", f"file:{path}"),
+            "--require-auth",
+        )
+        ours, memory, file = found.checkers
+        self.assertIsInstance(ours, UsersFile)
+        self.assertIsInstance(memory, InMemoryUsernamePasswordDatabaseDontUse)
+        self.assertEqual(memory.users, {b"a": b"b"})
+        self.assertIsInstance(file, FilePasswordDB)
+        self.assertTrue(found.auth_required)
+        self.assertTrue(found.auth_require_tls)
+
+    def test_anybody(self) -> None:
+        settings = self.settings("--auth-any")
+        self.assertTrue(settings.authenticator("server", "session"))
+        self.assertIsNotNone(settings.login)
+        self.assertSentence(
+            ["--auth-any", "--auth", self.users()],
+            "--auth-any lets everybody in, so --auth is too much",
+        )
+
+    def test_without_tls(self) -> None:
+        for options in (["--auth", self.users()], ["--auth-any"]):
+            self.assertSentence(options, self.WITHOUT_TLS)
+            (listener,) = parsed(*options, "--auth-without-tls")["listeners"]
+            self.assertFalse(listener.factory.settings.auth_require_tls)
+
+    def test_without_users(self) -> None:
+        for option in (
+            ["--require-auth"],
+            ["--auth-without-tls"],
+            ["--auth-mechanism", "plain"],
+        ):
+            for others in ([], ["--tls-self-signed"]):
+                self.assertSentence(
+                    [*option, *others], f"{option[0]} wants users: say --auth users:FILE"
+                )
+
+    def test_mechanisms(self) -> None:
+        found = self.settings(
+            *("--auth-any", "--auth-mechanism", "plain", "--auth-mechanism", "SCRAM-SHA-256")
+        )
+        self.assertEqual(found.auth_mechanism, {"PLAIN", "SCRAM-SHA-256"})
+        known = ", ".join(mechanism.name for mechanism in MECHANISMS)
+        self.assertSentence(
+            ["--tls-self-signed", "--auth-any", "--auth-mechanism", "plan"],
+            f"--auth-mechanism wants one of {known}, not 'PLAN'",
+        )
+
+    def test_own_mechanism(self) -> None:
+        """
+        One that a handler brings along needs no users, and has a name like the others.
+        """
+        handler = f"--handler={Visitors.__module__}.Visitors"
+        options = [handler, "--auth-mechanism=anonymous", "--require-auth"]
+        self.assertEqual(self.settings(*options).auth_mechanism, {"ANONYMOUS"})
+        self.assertSentence(options, self.WITHOUT_TLS)
+        # Perhaps nobody has to log in there.
+        parsed(handler)
+
+    def test_wrong_checkers(self) -> None:
+        broken = self.users(b"ann\n").partition(":")[2]
+        for spec, sentence in (
+            ("users", "say users:FILE"),
+            ("users:", "say users:FILE"),
+            ("users:/nowhere", "/nowhere: No such file or directory"),
+            (f"users:{broken}", f"{broken}: line 1 has no colon between user name and password"),
+            ("nobody:x", "there is no checker 'nobody': say users:FILE"),
+            ("", "there is no checker '': say users:FILE"),
+            ("memory:a", "memory cannot take what follows it: argstring must be in format U:P:..."),
+        ):
+            self.assertSentence(["--auth-without-tls", "--auth", spec], f"--auth: {sentence}")
+
+    def test_plugin_raises(self) -> None:
+        def make(spec: str) -> Any:
+            raise OSError("no such\nserver")
+
+        self.patch(checkers, "makeChecker", make)
+        self.assertSentence(
+            ["--auth-without-tls", "--auth", "ldap:x"],
+            "--auth: ldap cannot be used: no such server",
+        )
+
+    def test_missing_library(self) -> None:
+        for module, line in (
+            ("bcrypt", b"ann:$2b$04$" + b"." * 53),
+            ("argon2.low_level", b"ann:$argon2id$v=19$m=8,t=1,p=1$" + b"A" * 22 + b"$" + b"A" * 22),
+        ):
+            users = self.users(line)
+            # Python takes that for a module that there is not.
+            with patch.dict(sys.modules, {module: None}):
+                self.assertSentence(
+                    ["--auth-without-tls", "--auth", users],
+                    f"--auth: {users.partition(':')[2]}: line 1 has a hash that takes another"
+                    " package to check: pip install txsmtpd[passwords]",
+                )
+
+    def test_unreadable(self) -> None:
+        """
+        Also for root, who may read everything.
+        """
+        folder = os.path.dirname(self.users().partition(":")[2])
+        self.assertSentence(
+            ["--auth-without-tls", f"--auth=users:{folder}"], f"--auth: {folder}: Is a directory"
+        )
+
+
+class OtherProtocolTests(TapTestCase):
+    """
+    LMTP, the PROXY protocol, and extensions that are not offered unasked.
+    """
+
+    def test_lmtp(self) -> None:
+        options = parsed("-p", "25", "--lmtp", "24", "--lmtp", "unix:/run/lmtp:mode=660")
+        smtp, *lmtp = options["listeners"]
+        self.assertIs(smtp.factory.protocol, SMTP)
+        for listener in lmtp:
+            self.assertIs(listener.factory.protocol, LMTP)
+            self.assertIs(listener.factory.census, smtp.factory.census)
+        # Where only that is named there is nothing else.
+        self.assertEqual(len(parsed("--lmtp", "24")["listeners"]), 1)
+
+    def test_proxy(self) -> None:
+        options = parsed(
+            "--proxy-protocol", "--trusted-proxy=192.0.2.0/24", "--trusted-proxy=2001:db8::1"
+        )
+        (listener,) = options["listeners"]
+        settings = listener.factory.settings
+        self.assertTrue(settings.proxy_protocol)
+        self.assertEqual(
+            [str(network) for network in settings.trusted_proxies],
+            ["192.0.2.0/24", "2001:db8::1/128"],
+        )
+        self.assertSentence(
+            ["--trusted-proxy", "192.0.2.1/24"],
+            "--trusted-proxy wants a network: 192.0.2.1/24 has host bits set",
+        )
+
+    def test_extensions(self) -> None:
+        options = parsed("--extension", "deliverby", "--extension", "DELIVERBY")
+        (listener,) = options["listeners"]
+        made = [type(extension) for extension in listener.factory.rules.extensions]
+        self.assertEqual(made.count(DeliverBy), 1)
+        self.assertSentence(
+            ["--extension", "x"],
+            "--extension wants one of DELIVERBY, FUTURERELEASE, MT-PRIORITY, REQUIRETLS, not 'x'",
+        )
 
 
 class HandlerTests(TapTestCase):

@@ -4,6 +4,7 @@ Tests for txsmtpd.testing: above all, that it fails when it should.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from functools import partial
 from io import BytesIO
 from textwrap import dedent
@@ -695,6 +696,32 @@ class TranscriptTests(SynchronousTestCase):
         self.assertEqual((*DEFAULT, *transcript.extensions[1:]), more)
         self.assertIsNone(default)
 
+    def test_users(self) -> None:
+        """
+        Those that are named can log in, and a failure takes as long as it takes.
+        """
+        text = """
+            %set auth_require_tls=False
+            %user ann through the looking-glass
+            %user b\\xc3\\xb6b x
+            S: 220 ...
+            C: EHLO client.example
+            S: *
+            C: AUTH PLAIN AGFubgB3cm9uZw==
+            C: [wait 1]
+            S: 535 5.7.8 ...
+            C: AUTH PLAIN {}
+            S: 235 2.7.0 ...
+            """
+        for name, password in (("ann", "through the looking-glass"), ("b\u00f6b", "x")):
+            message = b64encode(f"\0{name}\0{password}".encode()).decode()
+            transcript = Transcript.parse(dedent(text.format(message)))
+            cuts: list[Cut] = ["whole", "lock-step", "octets", *transcript.cuts()]
+            for cut in cuts:
+                transcript.replay(cut=cut)
+        hasty = dedent(text.format(message)).replace("[wait 1]", "[wait 0.9]")
+        self.assertFails(hasty, "wants  S: 535 5.7.8 ...\nbut there is nothing")
+
     def test_raise(self) -> None:
         """
         The exception's words never get to the client.
@@ -807,6 +834,10 @@ class TranscriptTests(SynchronousTestCase):
             "%set timeout=(",
             "%hook",
             "%hook RCPT",
+            "%user",
+            "%user ann",
+            "%user  wonderland",
+            "%user ann \\q",
             "%extension",
             "%extension txsmtpd.extensions.size.Sise",
             "%extension nowhere.Size",

@@ -115,6 +115,16 @@ class ReceivedTests(SynchronousTestCase):
         self.assertNotIn(b"for", received(rcpt_tos=["b@example.com", "c@example.com"]))
         self.assertNotIn(b"for", received(rcpt_tos=[]))
 
+    def test_priority(self) -> None:
+        """
+        If there is one (RFC 6710 section 7).
+        """
+        self.assertNotIn(b"PRIORITY", received(rcpt_tos=["b@example.com"]))
+        for priority in (-9, 0, 9):
+            header = received(rcpt_tos=["b@example.com"], priority=priority)
+            wanted = b"\tfor <b@example.com>\r\n\tPRIORITY %d;\r\n\tThu, " % priority
+            self.assertIn(wanted, header)
+
     def test_no_address(self) -> None:
         header = received(Session(peer="/run/lmtp.sock", host_name="client.example"))
         self.assertTrue(header.startswith(b"Received: from client.example\r\n\tby "))
@@ -152,6 +162,12 @@ class InjectionTests(SynchronousTestCase):
 
     def test_delivered_to(self) -> None:
         self.assertEqual(b"Delivered-To: " + self.CLEAN + b"\r\n", trace.delivered_to(self.EVIL))
+
+    def test_priority(self) -> None:
+        """
+        Also where a hook's own idea of one stands.
+        """
+        self.assertIn(b"\r\n\tPRIORITY a  b;\r\n", received(priority="a\r\nb"))
 
     def test_received(self) -> None:
         self.assertIn(b"\r\n\tfor <" + self.CLEAN + b">;\r\n", received(rcpt_tos=[self.EVIL]))

@@ -818,9 +818,77 @@ class OthersTests(SynchronousTestCase):
         self.assertEqual("250 2.0.0 <a@b>", Client(saying(handle_EXPN="250 <a@b>")).ask("EXPN a"))
         self.assertEqual(["550 5.7.1"], Client(saying(handle_EXPN=NO)).say("EXPN list"))
 
+    def test_smtputf8(self) -> None:
+        """
+        A client may allow an answer to VRFY and EXPN that is not ASCII (RFC 6531 section 3.7.4.2).
+        """
+        for verb in ("VRFY", "EXPN"):
+            for code in (250, 251, 550, 551):
+                answer = f"{code} {code // 100}.1.5 <\u00e4@b>"
+                for late in (False, True):
+                    verdict: Any = Later() if late else answer
+                    if late:
+                        verdict.answer(answer)
+                    client = Client(saying(**{f"handle_{verb}": verdict}))
+                    client.say("EHLO client.example")
+                    self.assertEqual(answer, client.ask(f"{verb} \u00e4 SMTPUTF8"))
+                    self.assertEqual(answer, client.ask(f"{verb} a smtputf8"))
+                    # That was for one command only.
+                    self.assertNotIn("\u00e4", client.ask(f"{verb} \u00e4"))
+
+    def test_smtputf8_argument(self) -> None:
+        """
+        The hook does not see the parameter.
+        """
+
+        def asked(verb: str, argument: str, opening: str = "EHLO a", **settings: Any) -> str:
+            seen: list[str] = []
+            hook = Handler(**{f"handle_{verb}": lambda *arguments: seen.append(arguments[-1])})
+            Client(hook, **settings).say(opening, f"{verb} {argument}")
+            (found,) = seen
+            return found
+
+        for verb in ("VRFY", "EXPN"):
+            for argument, expected in [
+                ("\u00e4 SMTPUTF8", "\u00e4"),
+                ("a b smtputf8", "a b"),
+                ("SMTPUTF8", "SMTPUTF8"),
+                ("a SMTPUTF8=1", "a SMTPUTF8=1"),
+                ("a \u017fMTPUTF8", "a \u017fMTPUTF8"),
+            ]:
+                self.assertEqual(expected, asked(verb, argument))
+            whole = "a SMTPUTF8"
+            self.assertEqual(whole, asked(verb, whole, "NOOP"))
+            self.assertEqual(whole, asked(verb, whole, "HELO a"))
+            self.assertEqual(whole, asked(verb, whole, enable_SMTPUTF8=False))
+            self.assertEqual(whole, asked(verb, whole, extensions=()))
+
+    def test_not_in_ascii(self) -> None:
+        """
+        Without it there is no address to show; a refusal needs none.
+        """
+        for verb in ("VRFY", "EXPN"):
+            for answer, expected in [
+                ("250 <\u00e4@b>", "252 2.6.8 That cannot be told in ASCII: ask with SMTPUTF8"),
+                ("251 <\u00e4@b>", "252 2.6.8 That cannot be told in ASCII: ask with SMTPUTF8"),
+                ("550 5.1.1 No \u00e4", "550 5.1.1 No ?"),
+                ("551 5.1.6 <\u00e4@b>", "550 5.1.6 <?@b>"),
+            ]:
+                client = Client(saying(**{f"handle_{verb}": answer}))
+                self.assertEqual(expected, client.ask(f"{verb} a"))
+                # Not even in a transaction that is SMTPUTF8.
+                client.say("EHLO client.example", "MAIL FROM:<a@b> SMTPUTF8")
+                self.assertEqual(expected, client.ask(f"{verb} a"))
+            refused = Rejected(Reply(550, "5.1.1", ("No \u00e4",)))
+            client = Client(saying(**{f"handle_{verb}": refused}))
+            self.assertEqual("550 5.1.1 No ?", client.ask(f"{verb} a"))
+
     def test_help(self) -> None:
         client = Client()
-        names = "AUTH BDAT DATA EHLO EXPN HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY"
+        names = (
+            "AUTH BDAT DATA EHLO EXPN HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY XCLIENT"
+            " XFORWARD"
+        )
         self.assertEqual(f"214 2.0.0 Commands: {names}", client.ask("HELP"))
         self.assertEqual(f"214 2.0.0 Commands: {names}", client.ask("HELP \u00e9 what"))
         self.assertEqual("214 2.0.0 Syntax: NOOP [text]", client.ask("HELP noop"))

@@ -13,14 +13,14 @@ from typing import Any
 from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
 from zope.interface import implementer
 
-from .brakes import STEP, BrakedLineReceiver
+from .brakes import STEP, UNREAD, BrakedLineReceiver
 from .core.dialog import Dialog
 from .core.outcomes import CLOSE, Outcome, Step
 from .core.replies import Reply
 from .core.session import TLS, Session
 from .home import Home, make_session
 from .logs import SessionLog
-from .proxy import HeaderReader, ProxyData, ProxyError
+from .proxy import PROTO, HeaderReader, ProxyData, ProxyError
 from .tlsfacts import ssl_dict, tls_facts
 
 #: Seconds that a PROXY header may take.
@@ -46,6 +46,8 @@ class Arrival(BrakedLineReceiver):
     _silent = False
     #: What the first octets go to: it returns those that others may have.
     _first: Callable[[bytes], bytes] | None = None
+    #: Reads the PROXY header that has to come first.
+    _header: HeaderReader | None = None
     #: What comes after the TLS handshake that is going on.
     _after_handshake: Callable[[TLS, dict[str, Any]], Step] | None = None
 
@@ -132,7 +134,7 @@ class Arrival(BrakedLineReceiver):
         self._allow(min(HEADER_TIMEOUT, self.factory.settings.timeout or HEADER_TIMEOUT))
 
     def _read_header(self, data: bytes) -> bytes:
-        if self.closing:
+        if self.closing or self._header is None:
             return b""
         try:
             proxy, rest = self._header.feed(data)
@@ -141,7 +143,9 @@ class Arrival(BrakedLineReceiver):
             return b""
         if proxy is not None:
             # Until the hook has decided, the rest waits with what comes.
-            self._first, self._buffer = None, rest or b""
+            self._first, self._header, self._buffer = None, None, rest or b""
+            # The client has as much time for what it says as any other.
+            self._allow(self.factory.settings.timeout)
             self._believe(proxy)
         return b""
 
@@ -149,7 +153,12 @@ class Arrival(BrakedLineReceiver):
         session = self.dialog.session
         session.proxy = proxy
         if not proxy.local:
+            if proxy.protocol is PROTO.DGRAM:
+                self._turn_away("the client is said to send datagrams")
+                return
             session.peer, session.local = proxy.peer, proxy.sockname
+            # Somebody from elsewhere may have come to the proxy's unix socket.
+            session.exempt = self.lmtp or (session.exempt and not isinstance(session.peer, tuple))
         self._drive(self.dialog.proxied(proxy), STEP, self._proxied)
 
     def _proxied(self, outcome: Outcome) -> None:
@@ -157,7 +166,9 @@ class Arrival(BrakedLineReceiver):
             return
         if outcome.then is CLOSE:
             self._turn_away("refused by handle_PROXY")
-        elif self._has_room():
+            return
+        self._silent = self.factory.settings.implicit_tls
+        if self._has_room():
             self._first = self._refuse_binary
             self._welcome(False)
             # What came behind the header.
@@ -182,6 +193,9 @@ class Arrival(BrakedLineReceiver):
         begun = self.clearLineBuffer()
         transport: Any = self.transport
         transport.startTLS(self.factory.settings.context_factory)
+        if self.brakes & UNREAD:
+            # The transport would take it off, but TLS, which is between now, does not know of it.
+            self.release(UNREAD)
         if begun:
             transport.protocol.dataReceived(begun)
 

@@ -166,4 +166,8 @@ class Census:
 
 
 def _host(peer: Any) -> str:
-    return peer[0] if isinstance(peer, tuple) else ""
+    if not isinstance(peer, tuple):
+        return ""
+    host: str = peer[0]
+    # How a socket that takes both families shows a client that speaks IPv4.
+    return host.removeprefix("::ffff:") if "." in host else host

@@ -4,10 +4,12 @@ The factory: settings, handlers and extensions, made once into what every connec
 
 from __future__ import annotations
 
+import difflib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from functools import partial
+from itertools import filterfalse
 from typing import Any
 
 import attrs
@@ -21,6 +23,7 @@ from .core.rules import Rules, make_rules
 from .core.settings import Settings
 from .core.verbs import LMTP_VERBS, VERBS
 from .extensions.auth import Auth
+from .extensions.base import Extension
 from .extensions.chunking import Chunking
 from .extensions.deliverby import DeliverBy
 from .extensions.dsn import DeliveryStatus
@@ -34,8 +37,10 @@ from .extensions.requiretls import RequireTLS
 from .extensions.size import Size
 from .extensions.smtputf8 import SMTPUTF8
 from .extensions.starttls import StartTLS
+from .extensions.xclient import XClient
+from .extensions.xforward import XForward
 from .interfaces import IExtension
-from .login import make_login, mechanisms_of
+from .login import make_login, mechanisms_of, portal_of
 from .overrides import verbs_of
 from .protocol import SMTP
 from .sasl import MECHANISMS
@@ -49,6 +54,8 @@ DEFAULT: tuple[ExtensionMaker, ...] = (
     Size,
     StartTLS,
     Auth,
+    XClient,
+    XForward,
     EightBitMIME,
     BinaryMIME,
     SMTPUTF8,
@@ -69,13 +76,36 @@ def _check_combination(settings: Settings) -> None:
         raise ValueError("auth_required wants an authenticator, a portal or checkers")
 
 
-#: What is offered only where somebody says that it is honoured: the standards forbid more.
-OPTIONAL: dict[str, ExtensionMaker] = {
+#: What is offered only where somebody says that it is honoured, since the standards forbid more:
+#: a handler by its attribute `honours`, or who makes the factory by its argument `extensions`.
+OPTIONAL: dict[str, type[Extension]] = {
     "DELIVERBY": DeliverBy,
     "FUTURERELEASE": FutureRelease,
     "MT-PRIORITY": MTPriority,
     "REQUIRETLS": RequireTLS,
 }
+
+
+def _honoured_by(handlers: Iterable[object]) -> Iterator[type[Extension]]:
+    """
+    The optional extensions that some handler honours, in the order of `OPTIONAL`.
+
+    :raise TypeError: for a name that is none of them, or an attribute that is nearly called
+        `honours`: either would be silence.
+    """
+    said: set[str] = set()
+    for handler in handlers:
+        name = type(handler).__name__
+        for near in difflib.get_close_matches("honours", dir(handler), cutoff=0.85):
+            if near != "honours":
+                raise TypeError(f"{name} has {near}: call it honours")
+        names = getattr(handler, "honours", ())
+        strange = [names] if isinstance(names, str) else [*filterfalse(OPTIONAL.get, names)]
+        if strange:
+            known = ", ".join(OPTIONAL)
+            raise TypeError(f"{name} honours {strange[0]!r}, but wants a tuple of any of {known}")
+        said.update(names)
+    return (maker for name, maker in OPTIONAL.items() if name in said)
 
 
 class SMTPFactory(ServerFactory):
@@ -85,7 +115,8 @@ class SMTPFactory(ServerFactory):
     :param handler: an object that declares hooks of :mod:`txsmtpd.interfaces`.
     :param more: handlers that are asked after it, as a chain.
     :param reactor: where time comes from; None is the reactor that is installed.
-    :param extensions: makers of service extensions, usually ``(*DEFAULT, MyExtension)``.
+    :param extensions: makers of service extensions, usually ``(*DEFAULT, MyExtension)``.  Those of
+        :data:`OPTIONAL` that a handler honours are added to them.
     :param settings: the fields of :class:`~txsmtpd.core.settings.Settings`.
     :raise TypeError: for a handler that declares no hook or one wrongly, or an unknown setting.
     :raise ValueError: for a setting out of range, or extensions that claim the same thing.
@@ -115,6 +146,8 @@ class SMTPFactory(ServerFactory):
         if own:
             known = MECHANISMS if checked.mechanisms is None else checked.mechanisms
             checked = attrs.evolve(checked, mechanisms=(*known, *own))
+        if checked.portal is None:
+            checked = attrs.evolve(checked, portal=portal_of((handler, *more)))
         if checked.login is None:
             checked = attrs.evolve(checked, login=make_login(checked))
         _check_combination(checked)
@@ -149,10 +182,14 @@ class SMTPFactory(ServerFactory):
             # RFC 2033 section 5 wants them.
             wanted: tuple[ExtensionMaker, ...] = (Pipelining, EnhancedStatusCodes)
             makers += [maker for maker in wanted if maker not in makers]
+        extensions = [make(self.settings) for make in makers]
+        for honoured in _honoured_by(self._handlers):
+            if not any(isinstance(extension, honoured) for extension in extensions):
+                extensions.append(honoured(self.settings))
         return make_rules(
             self.settings,
             self._handlers,
-            [make(self.settings) for make in makers],
+            extensions,
             LMTP_VERBS if lmtp else VERBS,
             lmtp=lmtp,
             budget=self._budget,

@@ -16,7 +16,7 @@ from typing import Any
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.error import LoginFailed
 from twisted.internet.defer import Deferred
-from zope.interface import classImplements
+from zope.interface import Attribute, Interface, classImplements
 
 from .core.hooks import is_later
 from .core.identity import AuthResult, Identity, LoginPassword, Refusal
@@ -31,6 +31,22 @@ classImplements(CramResponse, IUsernameHashedPassword)
 classImplements(ScramProof, IUsernameHashedPassword)
 
 Verdict = Identity | Refusal
+
+
+class IPortalOwner(Interface):
+    """
+    A handler that brings its users along.
+    """
+
+    portal = Attribute("What the setting of this name is, unless that is given.")
+
+
+def portal_of(handlers: Iterable[object]) -> Any:
+    """
+    The portal that one of the handlers brings, or None.
+    """
+    return next((each.portal for each in handlers if IPortalOwner.providedBy(each)), None)
+
 
 #: What RFC 7677 section 4 wants at least.
 ITERATIONS = 4096
@@ -238,11 +254,14 @@ _METHOD = re.compile("auth_([A-Z0-9_]+)")
 def mechanisms_of(handler: object) -> Iterator[Mechanism]:
     """
     The mechanisms that a handler brings as methods ``auth_MECH``, each an exchange as
-    :mod:`txsmtpd.sasl.base` has it; ``__`` in a name is ``-``.
+    :mod:`txsmtpd.sasl.base` has it; ``__`` in a name is ``-``.  Instead of a method it may be a
+    whole `Mechanism`.
     """
     for match in filter(None, map(_METHOD.fullmatch, dir(handler))):
         method = getattr(handler, match[0])
-        if callable(method):
+        if isinstance(method, Mechanism):
+            yield method
+        elif callable(method):
             yield Mechanism(match[1].replace("__", "-"), method, None)
 
 

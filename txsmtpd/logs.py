@@ -119,17 +119,24 @@ class SessionLog:
         )
 
     def transaction(
-        self, envelope: Envelope, size: int, verdicts: Sequence[Reply], gone: bool
+        self,
+        envelope: Envelope,
+        addresses: Sequence[str],
+        size: int,
+        verdicts: Sequence[Reply],
+        gone: bool,
     ) -> None:
         """
         A message has come to its verdict, or under LMTP to one for each recipient.
 
+        :param addresses: those of all recipients.
         :param gone: whether the client has gone and will not hear of it.
         """
-        reply = verdicts[0]
-        if len(verdicts) > 1:
+        reply, said = verdicts[0], "{reply}"
+        if len(verdicts) > 1 and len(set(verdicts)) > 1:
             # The one that somebody may have to look after.
             reply = next((each for each in verdicts if not each.positive), reply)
+            said = "{verdicts}"
         self._messages += any(each.positive for each in verdicts)
         log = self._log
         # What Logger.info does.  That takes longer than all else about a small message's log line,
@@ -140,20 +147,39 @@ class SessionLog:
             "log_namespace": log.namespace,
             "log_source": log.source,
             "log_format": "{session}: message {transaction} from <{sender}> to {recipients},"
-            " {size} octets: {reply}{unheard}",
+            f" {{size}} octets: {said}{{unheard}}",
             "log_time": time.time(),
             "event": "transaction",
             "session": self._id,
             "transaction": envelope.id,
             "sender": envelope.mail_from,
-            "recipients": [recipient.address for recipient in envelope.recipients],
+            "recipients": addresses,
             "size": size,
+            "priority": envelope.priority,
             "reply": reply.text,
             "code": reply.code,
             "verdicts": [each.text for each in verdicts],
             "unheard": ", but the client had gone" if gone else "",
         }
+        if envelope.forwarded:
+            event["forwarded"] = envelope.forwarded
+            event["log_format"] += ", forwarded: {forwarded}"
         log.observer(event)
+
+    def introduced(self, session: Session) -> None:
+        """
+        The connection speaks for another client from here on.
+        """
+        self.session = session
+        via = session.via
+        self._log.info(
+            "{session}: [{via}] speaks for {client_name} [{peer}]",
+            event="client",
+            session=self._id,
+            via=via[0] if isinstance(via, tuple) else via,
+            peer=self._peer,
+            client_name=session.client_name,
+        )
 
     def ended(self, reason: str) -> None:
         """

@@ -74,6 +74,12 @@ class VerbMethods:
     def smtp_AUTH(self, argument: str) -> Any:
         return self.builtin("AUTH", argument)
 
+    def smtp_XCLIENT(self, argument: str) -> Any:
+        return self.builtin("XCLIENT", argument)
+
+    def smtp_XFORWARD(self, argument: str) -> Any:
+        return self.builtin("XFORWARD", argument)
+
     def smtp_MAIL(self, argument: str) -> Any:
         return self.builtin("MAIL", argument)
 

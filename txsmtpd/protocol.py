@@ -115,6 +115,9 @@ class SMTP(VerbMethods, Arrival):
         self._watch()
 
     def dataReceived(self, data: bytes) -> None:
+        if self._after_handshake is not None and data:
+            # Something that wraps us has kept it to itself that the handshake is done.
+            self.handshakeCompleted()
         if self._first is not None:
             data = self._first(data)
         super().dataReceived(data)
@@ -284,8 +287,8 @@ class SMTP(VerbMethods, Arrival):
         elif isinstance(then, Challenge):
             self._challenge, self._command = then, self._answer
         elif isinstance(then, Restart):
-            self.dialog.replace_client(then.introduce)
-            self._log.session = self.session
+            self.dialog.replace_client(then)
+            self._log.introduced(self.session)
             if self._has_room():
                 self._try(self.dialog.greet)
         else:
@@ -302,15 +305,20 @@ class SMTP(VerbMethods, Arrival):
         self.take_back(leftover)
         then = self._obey
         if body.delivers:
-            then = partial(self._delivered, self.dialog.envelope, body.sink)
+            envelope = self.dialog.envelope
+            # All of them: under LMTP the envelope may have fewer in the end.
+            addresses = [recipient.address for recipient in envelope.recipients]
+            then = partial(self._delivered, envelope, addresses, body.sink)
         step = self.dialog.content(body)
         if isinstance(step, Outcome):
             then(step)
         else:
             self._drive(step, STEP, then, delivers=body.delivers)
 
-    def _delivered(self, envelope: Envelope, sink: Sink, outcome: Outcome) -> None:
-        self._log.transaction(envelope, sink.size, sink.verdicts, self._lost)
+    def _delivered(
+        self, envelope: Envelope, addresses: list[str], sink: Sink, outcome: Outcome
+    ) -> None:
+        self._log.transaction(envelope, addresses, sink.size, sink.verdicts, self._lost)
         self._obey(outcome)
 
     def _say_early(self, reply: Reply) -> None:
@@ -318,8 +326,9 @@ class SMTP(VerbMethods, Arrival):
         Say one of several replies while the others are waited for.
         """
         self._obey(Outcome((reply,)))
-        if not (self.feeding or self._lost):
-            self.afterInput()
+        # No more than that: the step that it belongs to is not over.
+        if self._out and not self.feeding:
+            self._flush()
 
     def _note(self, reply: Reply) -> None:
         """
@@ -417,6 +426,8 @@ class SMTP(VerbMethods, Arrival):
             if self._pending is not None:
                 # Another hook is asked what to make of that.
                 self._give_hook_time()
+        elif self._header is not None:
+            self._turn_away("the header took too long")
         else:
             self._say_goodbye(replies.TIMED_OUT)
 

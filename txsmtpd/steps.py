@@ -22,6 +22,12 @@ from .core.eager import resumed
 from .core.replies import Rejected, Reply
 
 
+class GivenUp(CancelledError):
+    """
+    Nobody wants to wait any longer: not what a hook has cancelled itself.
+    """
+
+
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
@@ -109,7 +115,7 @@ class Steps:
             # Somebody else may have been given the same Deferred.
             return None if isinstance(result, Failure) else result
 
-        def cancel(_: object) -> None:
+        def cancel(waiting: Deferred[Any]) -> None:
             nonlocal cancelled
             # First, because what comes when it is cancelled comes too late.
             cancelled = True
@@ -117,6 +123,7 @@ class Steps:
                 inner.cancel()
             except Exception as error:
                 self.report(error)
+            waiting.errback(GivenUp())
 
         inner.addBoth(arrived)
         if not at_once:
@@ -142,7 +149,7 @@ class Steps:
         """
         Whether an exception says that nobody wants to wait any longer.
         """
-        return isinstance(error, CancelledError)
+        return isinstance(error, GivenUp)
 
     def cancel(self, waiting: Deferred[Any]) -> None:
         """

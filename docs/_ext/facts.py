@@ -20,6 +20,7 @@ from txsmtpd.core.hooks import HOOKS
 from txsmtpd.core.replies import Reply
 from txsmtpd.core.settings import Settings
 from txsmtpd.core.states import Symbol, Table
+from txsmtpd.extensions import auth, starttls
 from txsmtpd.factory import SMTPFactory
 from txsmtpd.handlers import BUILTIN, Sink
 from txsmtpd.tap import Options
@@ -163,7 +164,17 @@ def hook_lines() -> Iterator[str]:
 
 
 def known_replies() -> dict[str, Reply]:
-    return {name: value for name, value in vars(replies).items() if isinstance(value, Reply)}
+    """
+    Those of the core by their names, and those of two extensions with the extension's before it.
+    """
+    modules = {"": replies, "AUTH": auth, "STARTTLS": starttls}
+    return {
+        f"{prefix}{name}": value
+        for prefix, module in modules.items()
+        for name, value in vars(module).items()
+        # What is imported there is the core's.
+        if isinstance(value, Reply) and (not prefix or name.startswith("_"))
+    }
 
 
 def reply_lines(said: Iterable[str]) -> Iterator[str]:

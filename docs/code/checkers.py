@@ -15,6 +15,7 @@ from cryptography import x509
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.strcred import ICheckerFactory
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
@@ -34,7 +35,10 @@ class ByCertificate:
     def __init__(self, domain: str) -> None:
         self._end = f"@{domain}"
 
-    def requestAvatarId(self, credentials: Any) -> bytes:
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        return maybeDeferred(self._owner, credentials)
+
+    def _owner(self, credentials: Any) -> bytes:
         for address in _addresses(credentials.certificate):
             # The client may say whom it wants to be.
             if address.endswith(self._end) and credentials.authzid in (b"", address.encode()):
@@ -55,19 +59,22 @@ def _addresses(certificate: bytes) -> list[str]:
 @attrs.frozen
 class ByToken:
     """
-    Knows a token for each user. Another would ask who has issued it, and return a Deferred.
+    Knows a token for each user. Another would ask who has issued it, which takes time.
     """
 
     credentialInterfaces = (IBearerToken,)
 
     tokens: Mapping[bytes, bytes] = attrs.field(repr=False)
 
-    def requestAvatarId(self, credentials: Any) -> bytes:
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        return maybeDeferred(self._owner, credentials)
+
+    def _owner(self, credentials: Any) -> bytes:
         for name, token in self.tokens.items():
-            if hmac.compare_digest(token, credentials.token):
-                # XOAUTH2 always names a user, OAUTHBEARER may.
-                if credentials.username in (b"", name):
-                    return name
+            good = hmac.compare_digest(token, credentials.token)
+            # XOAUTH2 always names a user, OAUTHBEARER may.
+            if good and credentials.username in (b"", name):
+                return name
         raise UnauthorizedLogin
 
 

@@ -30,10 +30,10 @@ class User:
 @implementer(IRealm)
 class Realm:
     def __init__(self, users: Iterable[User]) -> None:
-        self._users = {user.name.encode(): user for user in users}
+        self._users: dict[Any, User] = {user.name.encode(): user for user in users}
 
     def requestAvatar(
-        self, avatarId: bytes, mind: object, *interfaces: Any
+        self, avatarId: bytes | tuple[()], mind: object, *interfaces: Any
     ) -> tuple[Any, User, Callable[[], None]]:
         user = self._users[avatarId]
         user.connections += 1

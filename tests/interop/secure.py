@@ -37,7 +37,7 @@ class SecureTestCase(InteropTestCase):
         self.ca_file = self.file(self.ca.pem)
 
     def path(self) -> str:
-        return os.path.abspath(self.mktemp())
+        return str(Path(self.mktemp()).absolute())
 
     def pair(self, *names: str, **how: Any) -> tuple[str, str]:
         """

@@ -18,6 +18,15 @@ from .states import END, RCPT, READY, START, State, refusal_of
 T = TypeVar("T")
 
 
+def copied(session: Session) -> Session:
+    """
+    A session like another, but of its own.
+    """
+    other = copy.copy(session)
+    other.notes = dict(session.notes)
+    return other
+
+
 class Abortable(Protocol):
     def abort(self, reason: str) -> None:
         """
@@ -57,6 +66,8 @@ class Context:
         self.at_end: list[Callable[[], Any]] = []
         # The session as it was when the client was greeted.
         self._first = session
+        # The same before the CONNECT hooks could note anything, if there are some.
+        self._unmet: Session | None = None
         self._transactions = 1
         self.envelope = self._new_envelope()
 
@@ -79,18 +90,23 @@ class Context:
         """
         Note what is known about the client before it has said anything.
         """
-        self._first = copy.copy(self.session)
-        self._first.notes = dict(self.session.notes)
+        self._first = copied(self.session)
 
     def forget(self) -> None:
         """
         Forget what was learnt from the client (RFC 3207 section 4.2): what its address, a PROXY
         header and the CONNECT hooks had told before stays.
         """
-        self.reset("forgotten")
-        self.end_login()
-        self.session = self._first
+        self.begin_again(self._first, "forgotten")
         self.remember()
+
+    def begin_again(self, session: Session, reason: str) -> None:
+        """
+        Go on with another session, as if nothing was said yet.
+        """
+        self.reset(reason)
+        self.end_login()
+        self.session = session
         self.envelope = self._new_envelope()
         self.state = START
 
@@ -140,8 +156,10 @@ class Context:
             # RFC 5321 section 4.1.4: everything stays as it was.
             return
         if verb.leads and self.state == READY:
-            # What a refused MAIL has noted may not stay.
+            # What a refused MAIL has noted may not stay, but what XFORWARD has said before.
+            forwarded = self.envelope.forwarded
             self.envelope = self._new_envelope()
+            self.envelope.forwarded = forwarded
         self.happened(refusal_of(name))
 
     def started(self, answer: Any) -> Any:
@@ -150,12 +168,13 @@ class Context:
         """
         return self.runner.start(answer) if is_later(answer) else answer
 
-    def judge(self, verdict: Any, default: Reply) -> Reply:
+    def judge(self, verdict: Any, default: Reply, *, utf8: bool = False) -> Reply:
         """
         The reply to send for a hook's verdict.
 
         :param default: what is said without a hook; a positive verdict is of the same class, or
             2xx where that is a refusal.
+        :param utf8: whether it may be other than ASCII where the transaction is not SMTPUTF8.
         :raise TypeError: if it is not a verdict.
         :raise ValueError: if it is not a reply that fits here.
         """
@@ -166,25 +185,31 @@ class Context:
         if reply.positive and reply.code // 100 != usual.code // 100:
             raise ValueError(f"a hook returned {reply.code} where {usual.code} is expected")
         reply = reply.with_status(usual.status)
-        return reply if self.envelope.smtp_utf8 else reply.in_ascii()
+        return reply if utf8 or self.envelope.smtp_utf8 else reply.in_ascii()
 
     def ask(
-        self, hook: Hook | None, default: Reply, conclude: Callable[[Reply], T], *arguments: Any
+        self,
+        hook: Hook | None,
+        default: Reply,
+        conclude: Callable[[Reply], T],
+        *arguments: Any,
+        utf8: bool = False,
     ) -> T | Coroutine[Any, Any, T]:
         """
         Ask a hook and conclude from its verdict: at once if the verdict is there at once.
 
         :param arguments: what the hook gets after server, session and envelope.
+        :param utf8: as `judge` takes it.
         """
         if hook is None:
             return conclude(default)
         try:
             verdict = self.started(hook(self.server, self.session, self.envelope, *arguments))
             if is_later(verdict):
-                return self._conclude_later(verdict, default, conclude)
-            reply = self.judge(verdict, default)
+                return self._conclude_later(verdict, default, conclude, utf8)
+            reply = self.judge(verdict, default, utf8=utf8)
         except Rejected as refusal:
-            reply = self.judge(refusal.reply, default)
+            reply = self.judge(refusal.reply, default, utf8=utf8)
         except Exception as error:
             return self._conclude_error(error, conclude)
         return conclude(reply)
@@ -197,12 +222,12 @@ class Context:
         return reply if isinstance(reply, Reply) else await reply
 
     async def _conclude_later(
-        self, verdict: Awaitable[Any], default: Reply, conclude: Callable[[Reply], T]
+        self, verdict: Awaitable[Any], default: Reply, conclude: Callable[[Reply], T], utf8: bool
     ) -> T:
         try:
-            reply = self.judge(await verdict, default)
+            reply = self.judge(await verdict, default, utf8=utf8)
         except Rejected as refusal:
-            reply = self.judge(refusal.reply, default)
+            reply = self.judge(refusal.reply, default, utf8=utf8)
         except Exception as error:
             reply = await self.explain(error)
         return conclude(reply)

@@ -268,9 +268,9 @@ class Delivery:
             return same, same
         verdicts = Verdicts(self._context)
         hooks = self._hooks()
-        for hook in hooks:
+        for index, hook in enumerate(hooks, 1):
             if verdicts.undecided:
-                await verdicts.ask(hook, last=hook is hooks[-1])
+                await verdicts.ask(hook, last=index == len(hooks))
         # Who was not asked because nobody was left.
         self.abort("all recipients were refused")
         return verdicts.replies, verdicts.conclude()

@@ -12,10 +12,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from . import replies
-from .context import Context
+from .context import Context, copied
 from .eager import eagerly
 from .hooks import Hook, as_reply, is_later
-from .outcomes import CLOSE, Body, Challenge, Outcome, Step, Verb
+from .outcomes import CLOSE, Body, Challenge, Outcome, Restart, Step, Verb
 from .replies import Declined, Rejected, Reply
 from .session import Session
 from .states import NO_RCPT, REFUSED, State
@@ -38,6 +38,8 @@ class Dialog(Context):
 
     #: The DISCONNECT hooks of the handlers that know of the client.
     _farewells: Sequence[Hook | None] = ()
+    #: What a client who was introduced is said to have told.
+    _recall: Callable[[Session], None] | None = None
 
     def greet(self) -> Step:
         """
@@ -49,7 +51,9 @@ class Dialog(Context):
         text = f"{self.settings.hostname} {ident}"
         # An error here is answered 421.
         self.fallback = replies.UNAVAILABLE
-        hook = self._connect if self.hooks.greeters else None
+        hook = None
+        if self.hooks.greeters:
+            hook, self._unmet = self._connect, copied(self.session)
         return self.ask(hook, Reply(220, None, (text,)), self._greeted)
 
     async def _connect(self, *arguments: Any) -> Reply | None:
@@ -83,15 +87,18 @@ class Dialog(Context):
 
         return judge()
 
-    def replace_client(self, introduce: Callable[[Session], None]) -> None:
+    def replace_client(self, restart: Restart) -> None:
         """
-        Begin again with another client, who is to be greeted.
-
-        :param introduce: notes in the new session who that is.
+        Begin again with another client, who is to be greeted.  Only TLS stays as it is, and what
+        was known before anybody was asked about the client that there was.
         """
         self._say_farewell("replaced by another client")
-        self.forget()
-        introduce(self.session)
+        session = copied(self._unmet or self._first)
+        session.tls, session.ssl = self.session.tls, self.session.ssl
+        self.begin_again(session, "replaced by another client")
+        self.errors = 0
+        self._recall = restart.recall
+        restart.introduce(session)
 
     def _greeted(self, reply: Reply) -> Outcome:
         if reply.positive and reply.code != 220:
@@ -101,6 +108,8 @@ class Dialog(Context):
         self.remember()
         if not reply.positive:
             self.state = REFUSED
+        elif self._recall is not None:
+            self._recall(self.session)
         return self._settled(Outcome((reply,), CLOSE if reply.code == 521 else None))
 
     def command(self, line: bytes) -> Step:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import attrs
-from zope.interface import Interface, implementer
+from zope.interface import Interface, implementedBy, implementer, providedBy
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
@@ -54,7 +54,8 @@ def hooks(cls: C) -> C:
 
     :raise TypeError: if the class has no hook, or a method that looks like one and is none.
     """
-    _refuse_strays(cls, HOOKS, cls.__name__)
+    named = {name for interface in implementedBy(cls) for name in interface}
+    _refuse_strays(cls, HOOKS.keys() | named, cls.__name__)
     found = [interface for method, interface in HOOKS.items() if hasattr(cls, method)]
     if not found:
         raise TypeError(f"{cls.__name__} defines no hook, such as handle_RCPT or handle_DATA")
@@ -98,9 +99,12 @@ def _hooks_of(handler: object) -> dict[str, Hook]:
     if not provided:
         raise TypeError(
             f"{name} declares no hook of txsmtpd: decorate its class with @txsmtpd.hooks, or wrap"
-            " it in the adapter for its kind"
+            " it: txsmtpd.adapters.aiosmtpd(...) for what was written for aiosmtpd,"
+            " txsmtpd.adapters.adapt(...) for any kind"
         )
-    _refuse_strays(handler, provided, name)
+    # Also what other interfaces name, such as that of a base class with hooks of its own.
+    named = {name for interface in providedBy(handler) for name in interface}
+    _refuse_strays(handler, named, name)
     for interface in provided.values():
         try:
             verifyObject(interface, handler)

@@ -112,6 +112,9 @@ class Restart:
 
     #: Notes in the new session who that is.
     introduce: Callable[[Session], None]
+    #: Notes, once that client is greeted, what it is said to have told, such as its name in EHLO:
+    #: STARTTLS forgets it.
+    recall: Callable[[Session], None]
 
 
 Directive: TypeAlias = Body | Close | Challenge | UpgradeTLS | Restart
@@ -161,6 +164,8 @@ class Verb:
     follows: bool = False
     #: Whether it does more than to reply.
     acts: bool = True
+    #: Whether HELP names it.
+    listed: bool = True
     #: Octets in a line, CRLF included, and what a longer one is told.
     line_limit: int = 2048
     too_long: Reply = LINE_TOO_LONG
@@ -198,7 +203,8 @@ class Runner(Protocol):
 
     def has_cancelled(self, error: BaseException) -> bool:
         """
-        Whether an exception says that nobody wants to wait any longer.
+        Whether an exception says that nobody wants to wait any longer, rather than that a hook has
+        cancelled something itself.
         """
 
     def pause(self, seconds: float) -> Awaitable[None]:

@@ -106,12 +106,15 @@ class Reply:
 
     def in_ascii(self) -> Reply:
         """
-        This reply for a client that did not ask for SMTPUTF8 (RFC 6531 section 3.7.4.2).
+        This reply for a client that did not ask for SMTPUTF8.
+
+        251 and 551 tell another address, which is one no more (RFC 6531 section 3.7.4.1).
         """
         if self.wire.isascii():
             return self
         ascii_lines = (line.encode("ascii", "replace").decode("ascii") for line in self.lines)
-        return Reply(self.code, self.status, tuple(ascii_lines))
+        code = {251: 250, 551: 550}.get(self.code, self.code)
+        return Reply(code, self.status, tuple(ascii_lines))
 
     def with_status(self, good: str | None) -> Reply:
         """
@@ -210,6 +213,7 @@ SENDER_OK = Reply(250, "2.1.0", ("Sender OK",))
 RECIPIENT_OK = Reply(250, "2.1.5", ("Recipient OK",))
 GO_AHEAD = Reply(354, None, ("End data with <CR><LF>.<CR><LF>",))
 DELIVERED = Reply(250, "2.0.0", ("Message accepted",))
+NOT_IN_ASCII = Reply(252, "2.6.8", ("That cannot be told in ASCII: ask with SMTPUTF8",))
 CANNOT_VERIFY = Reply(252, "2.0.0", ("Cannot VRFY user, but will take mail for it",))
 
 BAD_COMMAND = Reply(500, "5.5.2", ("Command not recognized",))

@@ -32,6 +32,9 @@ class Parameter:
     extension: IExtension
     parse: Callable[[Session, str | None], Any]
 
+    def offered(self, session: Session) -> bool:
+        return self.extension.keyword(session) is not None
+
 
 def _parameters(claims: Iterable[tuple[IExtension, Mapping[str, Any]]]) -> dict[str, Parameter]:
     known: dict[str, Parameter] = {}
@@ -132,6 +135,8 @@ def make_rules(
     :raise ValueError: if two extensions claim the same keyword, verb, parameter or row.
     """
     extensions = tuple(extensions)
+    for extension in extensions:
+        extension.meet([other for other in extensions if other is not extension])
     builtin = _all_verbs(verbs, extensions)
     _check_keywords(extensions)
     own = replace(builtin)
@@ -153,7 +158,7 @@ def make_rules(
         hooks=Hooks(tuple(handlers)),
         extensions=extensions,
         verbs={name.encode("ascii"): (name, verb) for name, verb in {**builtin, **own}.items()},
-        commands=" ".join(sorted({**builtin, **own})),
+        commands=" ".join(sorted(n for n, verb in {**builtin, **own}.items() if verb.listed)),
         builtin=builtin,
         table=table,
         mail_parameters=_parameters((e, e.mail_parameters()) for e in extensions),

@@ -91,6 +91,11 @@ class Session:
     tls: TLS | None = None
     #: What a PROXY header said.
     proxy: Any = None
+    #: What XCLIENT has said, by the names of its attributes, such as ``NAME`` and ``ADDR``: as it
+    #: was meant, without xtext, but ``[UNAVAILABLE]`` and ``[TEMPUNAVAIL]`` as they are.
+    xclient: Mapping[str, str] = attrs.field(factory=dict)
+    #: The client's name in the DNS, if XCLIENT has said it.
+    client_name: str | None = None
     #: Whether it is one of LMTP (RFC 2033).
     lmtp: bool = False
     #: Whether its transport can do STARTTLS.
@@ -138,14 +143,27 @@ class Envelope:
     recipients: list[Recipient] = attrs.field(factory=list)
     #: Whether MAIL asked for SMTPUTF8 (RFC 6531).
     smtp_utf8: bool = False
-    #: BODY of MAIL: ``7BIT``, ``8BITMIME`` or None (RFC 6152).
+    #: BODY of MAIL: ``7BIT``, ``8BITMIME``, ``BINARYMIME`` or None (RFC 6152, RFC 3030).
     body: str | None = None
     #: SIZE of MAIL in octets, as the client declared it, or None (RFC 1870).
     size: int | None = None
-    #: DSN parameters of MAIL (RFC 3461).
+    #: AUTH of MAIL: who has submitted the message first, ``""`` if nobody can tell, or None
+    #: (RFC 4954 section 5).
+    auth: str | None = None
+    #: RET and ENVID of MAIL: a :class:`~txsmtpd.extensions.dsn.DSN` or None (RFC 3461).
     dsn: Any = None
     #: Whether MAIL asked for REQUIRETLS (RFC 8689).
     require_tls: bool = False
+    #: BY of MAIL: a :class:`~txsmtpd.extensions.deliverby.DeliverByValue` or None (RFC 2852).
+    deliver_by: Any = None
+    #: HOLDFOR or HOLDUNTIL of MAIL: a :class:`~txsmtpd.extensions.futurerelease.Hold` or None
+    #: (RFC 4865).
+    hold: Any = None
+    #: MT-PRIORITY of MAIL, or None (RFC 6710).  A hook that changes the priority sets it.
+    priority: int | None = None
+    #: What XFORWARD has said about who has sent this message before, by the names of its
+    #: attributes, those that are not available left out; empty without XFORWARD.
+    forwarded: Mapping[str, str] = attrs.field(factory=dict)
     #: The protocol's name for trace headers (RFC 3848, RFC 6531), such as ``ESMTP``.
     protocol: str = "SMTP"
     #: The message: bytes, or str where `decode_data` is set.  Only for `IDATAHook`.

@@ -92,5 +92,8 @@ def received(session: Session, envelope: Envelope, hostname: str, when: datetime
     clauses.append(f"by {hostname} with {envelope.protocol} id {envelope.id}")
     if len(envelope.rcpt_tos) == 1:
         clauses.append(f"for <{_clean(envelope.rcpt_tos[0])}>")
+    if envelope.priority is not None:
+        # RFC 6710 section 7.
+        clauses.append(f"PRIORITY {_clean(str(envelope.priority))}")
     folded = "\r\n\t".join(clauses)
     return _encode(f"Received: {folded};\r\n\t{format_datetime(when)}")

@@ -229,7 +229,7 @@ def _options(context: Context, text: str, utf8: bool, known: Mapping[str, Parame
             raise Rejected(replies.TWICE_PARAMETER)
         seen.add(keyword)
         parameter = known.get(keyword)
-        if parameter is not None and parameter.extension.keyword(context.session) is not None:
+        if parameter is not None and parameter.offered(context.session):
             values[keyword] = _value(context, parameter, value)
         elif policy == "reject":
             raise Rejected(replies.UNKNOWN_PARAMETER)
@@ -317,14 +317,39 @@ def vrfy(context: Context, argument: str) -> Step:
     """
     if not argument:
         raise Rejected(_BAD_VRFY)
-    return context.ask(context.hooks.VRFY, replies.CANNOT_VERIFY, _only, argument)
+    return _look_up(context, context.hooks.VRFY, replies.CANNOT_VERIFY, argument)
 
 
 def expn(context: Context, argument: str) -> Step:
     """
     EXPN (RFC 5321 section 4.1.1.7): only served if a hook does.
     """
-    return context.ask(context.hooks.EXPN, replies.NOT_SERVED, _only, argument)
+    return _look_up(context, context.hooks.EXPN, replies.NOT_SERVED, argument)
+
+
+# RFC 6531 section 3.7.4.2
+#   vrfy = "VRFY" SP String [ SP "SMTPUTF8" ] CRLF
+#   expn = "EXPN" SP String [ SP "SMTPUTF8" ] CRLF
+def _look_up(context: Context, hook: Hook | None, default: Reply, argument: str) -> Step:
+    name, _, word = argument.rpartition(" ")
+    asked = bool(name) and grammar.ascii_upper(word) == "SMTPUTF8"
+    utf8 = asked and context.session.extended_smtp and _offers_smtputf8(context)
+    conclude = _only if utf8 else _only_ascii
+    return context.ask(hook, default, conclude, name if utf8 else argument, utf8=True)
+
+
+def _offers_smtputf8(context: Context) -> bool:
+    known = context.rules.mail_parameters.get("SMTPUTF8")
+    return known is not None and known.offered(context.session)
+
+
+def _only_ascii(reply: Reply) -> Outcome:
+    """
+    Conclude from what is perhaps an address that the client could not read.
+    """
+    if reply.positive and not reply.wire.isascii():
+        return _only(replies.NOT_IN_ASCII)
+    return _only(reply.in_ascii())
 
 
 def help(context: Context, argument: str) -> Step:
@@ -361,6 +386,6 @@ VERBS: Mapping[str, Verb] = {
 LMTP_VERBS: Mapping[str, Verb] = {
     **VERBS,
     "LHLO": Verb(ehlo, "LHLO hostname"),
-    "EHLO": Verb(no_greeting, "LHLO hostname"),
-    "HELO": Verb(no_greeting, "LHLO hostname"),
+    "EHLO": Verb(no_greeting, "LHLO hostname", listed=False),
+    "HELO": Verb(no_greeting, "LHLO hostname", listed=False),
 }

@@ -27,13 +27,15 @@ class Verdicts:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        envelope = context.envelope
-        self._recipients: list[Recipient] = envelope.recipients
-        self._rcpt_tos: list[str] = envelope.rcpt_tos
+        self._recipients: list[Recipient] = context.envelope.recipients
+        # The places of those that the envelope still has.
+        self._shown = list(range(len(self._recipients)))
         #: What each was told so far.
         self.replies: list[Reply] = [DELIVERED] * len(self._recipients)
         self._final = [False] * len(self._recipients)
         self._said = 0
+        # What those hear whose time was up, once it was.
+        self._too_late: Reply | None = None
 
     @property
     def undecided(self) -> list[int]:
@@ -48,6 +50,7 @@ class Verdicts:
 
         :param last: whether nobody is asked after it.
         """
+        self._too_late = None
         undecided = self.undecided
         self._show(undecided)
         answers = await self._answers(hook, [self._recipients[index] for index in undecided])
@@ -67,20 +70,23 @@ class Verdicts:
         """
         :return: what the client has not heard yet.
         """
-        envelope = self._context.envelope
-        envelope.recipients, envelope.rcpt_tos = self._recipients, self._rcpt_tos
         return tuple(self.replies[self._said :])
 
-    def _show(self, undecided: Sequence[int]) -> None:
+    def _show(self, undecided: list[int]) -> None:
         """
-        Show a handler only those that it is asked about.
+        Show a handler only those that it is asked about.  That stays so: who keeps the envelope to
+        deliver it later must not find anybody there who was refused.
         """
+        if undecided == self._shown:
+            return
         envelope = self._context.envelope
-        if len(undecided) < len(envelope.recipients):
-            envelope.recipients = [self._recipients[index] for index in undecided]
-            # Unless hooks have made something else of the addresses.
-            if self._rcpt_tos == [recipient.address for recipient in self._recipients]:
-                envelope.rcpt_tos = [recipient.address for recipient in envelope.recipients]
+        envelope.recipients = [self._recipients[index] for index in undecided]
+        # Hooks may have rewritten the addresses, but if there are not as many of them as before,
+        # nobody can tell which is whose.
+        if len(envelope.rcpt_tos) == len(self._shown):
+            addresses = dict(zip(self._shown, envelope.rcpt_tos, strict=True))
+            envelope.rcpt_tos = [addresses[index] for index in undecided]
+        self._shown = undecided
 
     async def _answers(self, hook: Hook, recipients: Sequence[Recipient]) -> list[Any]:
         context = self._context
@@ -105,15 +111,21 @@ class Verdicts:
                 raise ValueError(f"{len(answer)} verdicts for {len(recipients)} recipients")
             return list(answer)
         if isinstance(answer, Mapping):
-            return [self._of(answer, recipient) for recipient in recipients]
+            return self._looked_up(answer, recipients)
         return [answer] * len(recipients)
 
-    def _of(self, answer: Mapping[Any, Any], recipient: Recipient) -> Any:
-        for key in (recipient, recipient.address):
-            if key in answer:
-                return answer[key]
-        self._context.runner.report(LookupError("a hook returned no verdict on a recipient"))
-        return self._context.fallback
+    def _looked_up(self, answer: Mapping[Any, Any], recipients: Sequence[Recipient]) -> list[Any]:
+        fallback = self._context.fallback
+        found: list[Any] = []
+        missing = 0
+        for recipient in recipients:
+            key = recipient if recipient in answer else recipient.address
+            missing += key not in answer
+            found.append(answer.get(key, fallback))
+        if missing:
+            error = LookupError(f"no verdict for {missing} of {len(recipients)} recipients")
+            self._context.runner.report(error)
+        return found
 
     def _start(self, answers: Sequence[Any]) -> dict[int, Any]:
         """
@@ -131,6 +143,7 @@ class Verdicts:
     async def _reply(self, answer: Any, waiting: Mapping[int, Any]) -> Reply:
         context = self._context
         try:
+            # What was raised, or what `asyncio.gather` and its like have collected.
             if isinstance(answer, Exception):
                 raise answer
             if is_later(answer):
@@ -140,11 +153,14 @@ class Verdicts:
         except Rejected as refusal:
             return context.judge(refusal.reply, DELIVERED)
         except Exception as error:
-            if context.runner.has_cancelled(error):
-                # The time is up for all of them.
+            if not context.runner.has_cancelled(error):
+                return await context.explain(error)
+            if self._too_late is None:
+                # The time is up for all of them, and one explanation will do.
                 for each in filter(is_later, waiting.values()):
                     context.runner.interrupt(each)
-            return await context.explain(error)
+                self._too_late = await context.explain(error)
+            return self._too_late
 
     def _say_final(self) -> None:
         """

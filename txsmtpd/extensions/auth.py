@@ -28,11 +28,12 @@ from ..core.replies import (
     Reply,
     challenge,
 )
-from ..core.session import Session
+from ..core.session import Envelope, Parameters, Session
 from ..core.settings import Settings
 from ..core.states import READY, Table
-from ..sasl import MECHANISMS, Check, Circumstances, Denied, Exchange, Malformed, Mechanism
+from ..sasl import MECHANISMS, Call, Check, Circumstances, Denied, Exchange, Malformed, Mechanism
 from .base import Extension
+from .behalf import may_speak
 
 #: Seconds that a failed attempt costs.
 DELAY = 1.0
@@ -84,6 +85,8 @@ class Auth(Extension):
         if not settings.auth_required:
             # It would be asked for every command.
             self.gate = super().gate  # type: ignore[method-assign]
+        if self._login is None:
+            self.check_mail = super().check_mail  # type: ignore[method-assign]
 
     def keyword(self, session: Session) -> str | None:
         # Also to who has logged in, as Postfix does: MAIL has its parameter then too.
@@ -109,6 +112,9 @@ class Auth(Extension):
     def mail_parameters(self) -> Mapping[str, Any]:
         return {"AUTH": _sender}
 
+    def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
+        envelope.auth = options.values.get("AUTH")
+
     def verbs(self) -> Mapping[str, Verb]:
         verb = Verb(self._auth, _SYNTAX, extended=True, line_limit=LINE_LIMIT, too_long=_TOO_LONG)
         return {"AUTH": verb}
@@ -118,6 +124,9 @@ class Auth(Extension):
 
     def gate(self, session: Session, verb: str) -> Reply | None:
         if session.authenticated or session.exempt or verb in _BY_ANYBODY:
+            return None
+        if verb == "XCLIENT" and may_speak(self.settings, session):
+            # It may say who has logged in.
             return None
         return _REQUIRED
 
@@ -186,10 +195,14 @@ class _Dialog:
         """
         Go on with what the client has answered.
         """
-        if line == b"*":
+        try:
+            if line == b"*":
+                raise Rejected(_ABORTED)
+            response = _decoded(line)
+        except Rejected:
             self._exchange.close()
-            raise Rejected(_ABORTED)
-        return await self.go_on(_decoded(line))
+            raise
+        return await self.go_on(response)
 
     async def go_on(self, value: Any) -> Outcome:
         """
@@ -197,8 +210,8 @@ class _Dialog:
         """
         try:
             wanted = self._exchange.send(value)
-            while isinstance(wanted, Check):
-                wanted = self._exchange.send(await self._check(wanted.credentials))
+            while isinstance(wanted, (Check, Call)):
+                wanted = self._exchange.send(await self._outside(wanted))
             said = challenge(b64encode(wanted.data))
         except StopIteration as stop:
             return await self._ended(stop.value)
@@ -212,18 +225,38 @@ class _Dialog:
             raise Declined(_BROKEN) from None
         return Outcome((said,), Challenge("AUTH", self.respond))
 
-    async def _check(self, credentials: Any) -> bool:
+    async def _outside(self, wanted: Check | Call) -> Any:
+        try:
+            if isinstance(wanted, Call):
+                return await self._call(wanted)
+            return await self._check(wanted.credentials)
+        except Exception:
+            self._exchange.close()
+            raise
+
+    async def _call(self, wanted: Call) -> Any:
         context = self._context
-        verdict = context.settings.login.check(
+        answer = wanted.function(context.server, context.session, context.envelope)
+        if is_later(answer):
+            answer = context.runner.start(answer)
+        return await answer if is_later(answer) else answer
+
+    async def _check(self, credentials: Any) -> bool:
+        self._verdict = await self._ask(credentials)
+        if isinstance(self._verdict, Identity):
+            self._context.at_end.append(self._verdict.logout)
+            return True
+        return False
+
+    async def _ask(self, credentials: Any) -> Identity | Refusal:
+        context = self._context
+        verdict: Any = context.settings.login.check(
             context.server, context.session, context.envelope, self._mechanism.name, credentials
         )
         if is_later(verdict):
             verdict = context.runner.start(verdict, self._too_late)
-        self._verdict = await verdict if is_later(verdict) else verdict
-        if isinstance(self._verdict, Identity):
-            context.at_end.append(self._verdict.logout)
-            return True
-        return False
+        answer: Identity | Refusal = await verdict if is_later(verdict) else verdict
+        return answer
 
     def _too_late(self, verdict: Any) -> None:
         """
@@ -234,7 +267,9 @@ class _Dialog:
 
     async def _ended(self, result: Any) -> Outcome:
         verdict = self._verdict
-        if result is not None and result is not False:
+        if isinstance(result, (Identity, Refusal)):
+            verdict = result
+        elif result is not None and result is not False:
             verdict = Identity(result)
         if result is False or not isinstance(verdict, Identity):
             return await self._failed(verdict if isinstance(verdict, Refusal) else Refusal())
@@ -268,8 +303,11 @@ class _Dialog:
         """
         What the authenticator wants said, if it is a refusal.
         """
+        if message is None:
+            return _BAD_CREDENTIALS
         try:
-            reply = self._context.judge(message, _BAD_CREDENTIALS)
+            # What comes without an enhanced code gets one about security, as success has it.
+            reply = self._context.judge(message, _WELCOME)
             if not reply.positive:
                 return reply
             raise ValueError(f"an authenticator refused with {reply.code}, which is no refusal")

@@ -4,7 +4,8 @@ What every service extension is made of.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from zope.interface import implementer
@@ -36,8 +37,23 @@ class Extension:
     The factory makes one instance for each server.
     """
 
+    #: The other extensions of the server.
+    others: Sequence[IExtension] = ()
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+
+    def meet(self, others: Sequence[IExtension]) -> None:
+        self.others = others
+
+    def beside(self, kind: type[Extension], session: Session) -> bool:
+        """
+        Whether one of the others is of this kind and offered in a session.
+
+        Only such are asked, so that it has an end: no two may wait for each other's keyword.
+        """
+        alike = (other for other in self.others if isinstance(other, kind))
+        return any(other.keyword(session) is not None for other in alike)
 
     def keyword(self, session: Session) -> str | None:
         return None
@@ -69,6 +85,15 @@ class Extension:
     @_does_nothing
     def check_content(self, session: Session, envelope: Envelope, verb: str) -> None:
         pass
+
+
+def utc_now(session: Session) -> datetime:
+    """
+    What time it is: no module of ours reads a clock, so the reactor of the session says it.
+    """
+    # Outside a connection nobody cares: the keywords are asked for to see that no two are the same.
+    seconds = 0.0 if session.reactor is None else float(session.reactor.seconds())
+    return datetime.fromtimestamp(seconds, timezone.utc)
 
 
 def flag(session: Session, value: str | None) -> bool:

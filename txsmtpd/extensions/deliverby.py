@@ -6,19 +6,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
 
 from ..core.replies import Rejected, Reply
-from ..core.session import Session
+from ..core.session import Envelope, Parameters, Session
 from ..core.settings import Settings
-from .base import Extension
+from .base import Extension, utc_now
 
-# by-value = by-time ";" by-mode [by-trace]
-# by-time  = ["-" / "+"] 1*9DIGIT
-# by-mode  = "N" / "R"
-# by-trace = "T"
+# Section 4
+#   by-value = by-time ";" by-mode [by-trace]
+#   by-time  = ["-" / "+"] 1*9DIGIT
+#   by-mode  = "N" / "R"
+#   by-trace = "T"
 _BY_VALUE = re.compile("([-+]?[0-9]{1,9});([NnRr])([Tt]?)")
 _MOST = 999_999_999
 
@@ -29,8 +31,11 @@ class DeliverByValue:
     BY of MAIL.
     """
 
-    #: Within how many seconds from now; with `mode` ``N`` they may be over already.
+    #: Within how many seconds, counted from the MAIL command; with `mode` ``N`` they may have been
+    #: over already.
     seconds: int
+    #: When that is, in UTC.
+    deadline: datetime
     #: What happens then: ``N`` notifies the sender and goes on, ``R`` returns the message.
     mode: str
     #: Whether each server on the way tells the sender that it has relayed the message.
@@ -39,7 +44,7 @@ class DeliverByValue:
 
 class DeliverBy(Extension):
     """
-    Takes BY of MAIL: ``options.get("BY")`` is a :class:`DeliverByValue`.
+    Takes BY of MAIL: ``envelope.deliver_by`` is a :class:`DeliverByValue`.
 
     Who offers this promises to keep to it.  The handler does that, which is why the extension is
     not offered unless it is asked for.
@@ -64,14 +69,18 @@ class DeliverBy(Extension):
         match = _BY_VALUE.fullmatch(value or "")
         if match is None:
             raise ValueError("wants seconds, a semicolon, N or R, and perhaps T")
-        by = DeliverByValue(int(match[1]), match[2].upper(), bool(match[3]))
-        if by.mode == "R":
-            if by.seconds <= 0:
-                raise ValueError("wants to be returned at once")
-            if by.seconds < self.minimum:
-                raise Rejected(self._too_soon())
-        return by
+        seconds, mode = int(match[1]), match[2].upper()
+        if mode == "R":
+            self._check(seconds)
+        deadline = utc_now(session) + timedelta(seconds=seconds)
+        return DeliverByValue(seconds, deadline, mode, bool(match[3]))
 
-    def _too_soon(self) -> Reply:
-        # The value is well-formed, but not implemented, which is a 555, as Sendmail says here.
-        return Reply(555, "5.5.4", (f"BY wants at least {self.minimum} seconds",))
+    def _check(self, seconds: int) -> None:
+        # Section 4: the one is a syntax error, 501; the other is well-formed, but not for us, 555.
+        if seconds <= 0:
+            raise ValueError("wants to be returned at once")
+        if seconds < self.minimum:
+            raise Rejected(Reply(555, "5.5.4", (f"BY wants at least {self.minimum} seconds",)))
+
+    def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
+        envelope.deliver_by = options.values.get("BY")

@@ -11,32 +11,30 @@ from typing import Any
 from ..core.grammar import ascii_upper
 from ..core.replies import BAD_SEQUENCE, Rejected
 from ..core.session import Envelope, Parameters, Session
-from ..core.settings import Settings
 from .base import Extension
-
-
-def _only_ascii(settings: Settings) -> bool:
-    return settings.decode_data and not settings.enable_SMTPUTF8
+from .chunking import Chunking
 
 
 class EightBitMIME(Extension):
     """
-    Says that 8-bit content is kept as it is, and takes BODY.  It is not offered where content is
-    decoded as ASCII.
+    Says that 8-bit content is kept as it is, and takes BODY, which is noted in ``envelope.body``.
+    It is not offered where content is decoded as ASCII.
     """
 
     def keyword(self, session: Session) -> str | None:
-        return None if _only_ascii(self.settings) else "8BITMIME"
+        only_ascii = self.settings.decode_data and not self.settings.enable_SMTPUTF8
+        return None if only_ascii else "8BITMIME"
 
     def mail_parameters(self) -> Mapping[str, Any]:
         return {"BODY": self._parse}
 
     def _parse(self, session: Session, value: str | None) -> str:
         body = ascii_upper(value or "")
-        known = ("7BIT", "8BITMIME", *(["BINARYMIME"] if BinaryMIME in session.notes else []))
-        if body not in known:
-            raise ValueError("wants 7BIT or 8BITMIME, or BINARYMIME if it is offered")
-        return body
+        if body in ("7BIT", "8BITMIME"):
+            return body
+        if body == "BINARYMIME" and self.beside(BinaryMIME, session):
+            return body
+        raise ValueError("wants 7BIT or 8BITMIME, or BINARYMIME if it is offered")
 
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
         envelope.body = options.values.get("BODY")
@@ -47,19 +45,15 @@ class BinaryMIME(Extension):
     Says that content may be binary, if it comes by BDAT, which keeps every octet whatever the
     setting `bare_newline` is.
 
-    It adds a value to BODY of :class:`EightBitMIME` and needs
-    :class:`~txsmtpd.extensions.chunking.Chunking`: leave it out where you leave out one of these.
-    It is not offered where content is decoded as ASCII, or where its lines have a limit, because
-    binary content has no lines.
+    It adds a value to BODY of :class:`EightBitMIME` and needs :class:`Chunking`, so it is offered only where both are.  Nor is it
+    offered where lines have a limit, because binary content has no lines.
     """
 
     def keyword(self, session: Session) -> str | None:
-        if _only_ascii(self.settings) or self.settings.line_length_limit:
+        if self.settings.line_length_limit:
             return None
-        # Another extension reads BODY, and no extension knows of others: the session tells it what
-        # its client was offered.
-        session.notes[BinaryMIME] = True
-        return "BINARYMIME"
+        needed = (EightBitMIME, Chunking)
+        return "BINARYMIME" if all(self.beside(each, session) for each in needed) else None
 
     def check_content(self, session: Session, envelope: Envelope, verb: str) -> None:
         if verb == "DATA" and envelope.body == "BINARYMIME":

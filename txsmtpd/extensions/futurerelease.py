@@ -1,8 +1,5 @@
 """
 FUTURERELEASE: messages to be sent later (RFC 4865).
-
-No module of ours reads a clock: what time it is, the reactor of the session says, or a function
-that the extension is given.
 """
 
 from __future__ import annotations
@@ -17,7 +14,8 @@ import attrs
 from ..core.replies import Rejected, Reply
 from ..core.session import Envelope, Parameters, Session
 from ..core.settings import Settings
-from .base import Extension
+from .base import Extension, utc_now
+from .deliverby import DeliverByValue
 
 # Section 3
 #   hold-param               = ("HOLDFOR" "=" future-release-interval) /
@@ -42,7 +40,8 @@ _OFFSET = "(?:[Zz]|([-+])([01][0-9]|2[0-3]):([0-5][0-9]))"
 _DATE_TIME = re.compile(f"{_DATE}[Tt]{_TIME}{_OFFSET}")
 
 _DAY = 24 * 60 * 60
-_ONE_TIME = Reply(501, "5.5.4", ("Only one of HOLDFOR, HOLDUNTIL and BY",))
+_ONE_TIME = Reply(501, "5.5.4", ("Only one of HOLDFOR and HOLDUNTIL",))
+_TOO_LATE = Reply(501, "5.5.4", ("To be delivered before it is sent",))
 
 
 @attrs.frozen
@@ -58,26 +57,20 @@ class Hold:
     request: str
 
 
-def _of_reactor(session: Session) -> float:
-    # Outside a connection nobody cares: the keyword is asked for to see that it is claimed once.
-    return 0.0 if session.reactor is None else float(session.reactor.seconds())
-
-
 class FutureRelease(Extension):
     """
-    Takes HOLDFOR and HOLDUNTIL of MAIL: ``options.get("HOLDFOR")`` or
-    ``options.get("HOLDUNTIL")`` is a :class:`Hold`.
+    Takes HOLDFOR and HOLDUNTIL of MAIL: ``envelope.hold`` is a :class:`Hold`.
 
     Who offers this promises to keep messages until then.  The handler does that, which is why the
     extension is not offered unless it is asked for.  It is for submission only: offer it where
-    users hand in their mail, not where other servers do.
+    users hand in their mail, not where other servers do (section 4.2).  Under LMTP it does not
+    exist.
 
-    A time in the past is refused, because a mistyped year would send the message at once.  So are
-    a time to wait until and a time to deliver by (DELIVERBY) in the same command.
+    A time in the past is refused, because a mistyped year would send the message at once; so is a
+    time after that which the message is to be delivered by (DELIVERBY, section 5.2.2).
 
     :param max_interval: seconds that a message may be kept at most, a month unless it is said.
-    :param now: what time it is, in seconds since 1970 began, where it is not to be the reactor of
-        the session who says so.
+    :param now: what time it is, where it is not to be the reactor of the session who says so.
     """
 
     def __init__(
@@ -85,7 +78,7 @@ class FutureRelease(Extension):
         settings: Settings,
         *,
         max_interval: int = 30 * _DAY,
-        now: Callable[[Session], float] = _of_reactor,
+        now: Callable[[Session], datetime] = utc_now,
     ) -> None:
         super().__init__(settings)
         if not 1 <= max_interval <= _MOST:
@@ -93,26 +86,25 @@ class FutureRelease(Extension):
         self.max_interval = max_interval
         self._now = now
 
-    def keyword(self, session: Session) -> str:
-        last = self._time(session) + timedelta(seconds=self.max_interval)
+    def keyword(self, session: Session) -> str | None:
+        if session.lmtp:
+            return None
+        last = self._now(session) + timedelta(seconds=self.max_interval)
         return f"FUTURERELEASE {self.max_interval} {last:%Y-%m-%dT%H:%M:%SZ}"
 
     def mail_parameters(self) -> Mapping[str, Any]:
         return {"HOLDFOR": self._hold_for, "HOLDUNTIL": self._hold_until}
-
-    def _time(self, session: Session) -> datetime:
-        return datetime.fromtimestamp(self._now(session), timezone.utc)
 
     def _hold_for(self, session: Session, value: str | None) -> Hold:
         if value is None or _INTERVAL.fullmatch(value) is None:
             raise ValueError("wants seconds")
         interval = timedelta(seconds=int(value))
         self._check(interval)
-        return Hold(self._time(session) + interval, f"for;{value}")
+        return Hold(self._now(session) + interval, f"for;{value}")
 
     def _hold_until(self, session: Session, value: str | None) -> Hold:
         until = _date_time(value or "")
-        self._check(until - self._time(session))
+        self._check(until - self._now(session))
         return Hold(until, f"until;{value}")
 
     def _check(self, interval: timedelta) -> None:
@@ -120,8 +112,13 @@ class FutureRelease(Extension):
             raise ValueError("wants a time that comes, but not too late")
 
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
-        if len(options.values.keys() & {"HOLDFOR", "HOLDUNTIL", "BY"}) > 1:
+        hold, other = options.values.get("HOLDFOR"), options.values.get("HOLDUNTIL")
+        if hold is not None and other is not None:
             raise Rejected(_ONE_TIME)
+        hold, by = hold or other, options.values.get("BY")
+        if hold is not None and isinstance(by, DeliverByValue) and by.deadline < hold.until:
+            raise Rejected(_TOO_LATE)
+        envelope.hold = hold
 
 
 def _date_time(text: str) -> datetime:

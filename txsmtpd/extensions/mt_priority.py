@@ -8,36 +8,39 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..core.session import Session
+from ..core.session import Envelope, Parameters, Session
 from ..core.settings import Settings
 from .base import Extension
 
-# priority-value = (["-"] NZDIGIT) / "0"
-# NZDIGIT        = %x31-39
+# Section 7
+#   priority-value   = (["-"] NZDIGIT) / "0"
+#   NZDIGIT          = %x31-39
+#   priority-profile = 1*20( ALPHA / DIGIT / "-" / "_" / "." )
 _PRIORITY_VALUE = re.compile("-?[1-9]|0")
-
-# RFC 5321 section 4.1.1.1
-#   ehlo-param = 1*(%d33-126)
-_EHLO_PARAM = re.compile("[!-~]+")
+_PRIORITY_PROFILE = re.compile("[A-Za-z0-9._-]{1,20}")
 
 
 class MTPriority(Extension):
     """
-    Takes MT-PRIORITY of MAIL: ``options.get("MT-PRIORITY")`` is a number from -9 to 9, None where
-    the client said nothing, which means 0.
+    Takes MT-PRIORITY of MAIL: ``envelope.priority`` is a number from -9 to 9, None where the client
+    said nothing, which means 0 if the server does not know better.
 
-    Who offers this promises to tell important messages from others, and whose word to take for
-    it.  The handler does that, which is why the extension is not offered unless it is asked for.
-    It may answer MAIL that it has lowered a priority (``250 2.3.6``) or refuse it.
+    Who offers this promises to tell important messages from others, and not to take everybody's
+    word for it: no positive priority from strangers (section 4.1).  The handler does that, which is
+    why the extension is not offered unless it is asked for.  Its MAIL hook may set another
+    priority in the envelope and say so (``250 2.3.6 0 is the new priority``), or refuse the message
+    (``550 5.7.15``).
 
     :param profile: the name of the priority assignment policy that the server follows, such as
-        ``MIXER``, for the EHLO reply: ``functools.partial(MTPriority, profile="MIXER")``.
+        ``STANAG4406``, for the EHLO reply: ``functools.partial(MTPriority, profile=...)``.
     """
 
     def __init__(self, settings: Settings, *, profile: str = "") -> None:
         super().__init__(settings)
-        if profile and _EHLO_PARAM.fullmatch(profile) is None:
-            raise ValueError(f"profile wants a word of printable ASCII, not {profile!r}")
+        if profile and _PRIORITY_PROFILE.fullmatch(profile) is None:
+            raise ValueError(
+                f"profile wants up to 20 letters, digits, '-', '_' and '.', not {profile!r}"
+            )
         self.profile = profile
 
     def keyword(self, session: Session) -> str:
@@ -45,6 +48,9 @@ class MTPriority(Extension):
 
     def mail_parameters(self) -> Mapping[str, Any]:
         return {"MT-PRIORITY": _priority}
+
+    def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
+        envelope.priority = options.values.get("MT-PRIORITY")
 
 
 def _priority(session: Session, value: str | None) -> int:

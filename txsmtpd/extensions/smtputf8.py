@@ -9,15 +9,20 @@ from typing import Any
 
 from ..core.session import Envelope, Parameters, Session
 from .base import Extension, flag
+from .eight_bit_mime import EightBitMIME
 
 
 class SMTPUTF8(Extension):
     """
-    Lets one transaction have addresses that are not ASCII.
+    Lets one transaction have addresses that are not ASCII, and notes it in
+    ``envelope.smtp_utf8``.
+
+    Who offers it has to offer 8BITMIME too (section 3.1).
     """
 
     def keyword(self, session: Session) -> str | None:
-        return "SMTPUTF8" if self.settings.enable_SMTPUTF8 else None
+        offered = self.settings.enable_SMTPUTF8 and self.beside(EightBitMIME, session)
+        return "SMTPUTF8" if offered else None
 
     def mail_parameters(self) -> Mapping[str, Any]:
         return {"SMTPUTF8": flag}

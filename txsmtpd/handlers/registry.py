@@ -67,6 +67,9 @@ def make_handler(spec: str) -> Any:
     :param spec: a name of :func:`known_handlers` or the dotted name of a class, either with an
         argument behind a colon.  A class gets the argument if it has `from_spec`, else it is called
         without.
+    What was written for aiosmtpd, smtpd or twisted.mail is adapted, see :mod:`txsmtpd.adapters`; if
+    it has ``from_cli``, the argument is words, as a shell would take them.
+
     :raise ValueError: with one sentence that says what is wrong.
     """
     name, colon, rest = spec.partition(":")
@@ -77,7 +80,9 @@ def make_handler(spec: str) -> Any:
         return _make_of_plugin(name, argument)
     factory = _find(name)
     try:
-        return _make(factory, argument)
+        handler = _make(factory, argument)
+        # Whatever else it is, the factory that gets it says what it lacks.
+        return handler if adapters.kind_of(handler) is None else adapters.adapt(handler)
     except Exception as error:
         raise ValueError(f"handler {name} cannot be made: {_sentence(error)}") from error
 
@@ -113,6 +118,8 @@ def _make(factory: Any, argument: str | None) -> Any:
     from_spec = getattr(factory, "from_spec", None)
     if from_spec is not None:
         return from_spec(argument)
+    if hasattr(factory, "from_cli"):
+        return adapters.from_cli(factory, argument)
     if argument is not None:
         raise ValueError("it takes no argument")
     return factory()

@@ -4,7 +4,7 @@ SASL mechanisms (RFC 4422), one to a file. See :mod:`txsmtpd.sasl.base` to write
 
 from __future__ import annotations
 
-from .base import Challenge, Check, Circumstances, Denied, Exchange, Malformed, Mechanism
+from .base import Call, Challenge, Check, Circumstances, Denied, Exchange, Malformed, Mechanism
 from .cram_md5 import CRAM_MD5
 from .credentials import (
     BearerToken,
@@ -40,6 +40,7 @@ MECHANISMS: tuple[Mechanism, ...] = (
 __all__ = [
     "MECHANISMS",
     "BearerToken",
+    "Call",
     "Challenge",
     "Check",
     "Circumstances",

@@ -44,6 +44,17 @@ class Check:
     credentials: Any = attrs.field(repr=False)
 
 
+@attrs.frozen
+class Call:
+    """
+    Call something outside with the server, the session and the envelope, as a hook is called, and
+    wait for what it returns, which may be awaitable. The generator is resumed with that. What it
+    raises ends the exchange.
+    """
+
+    function: Callable[[Any, Any, Any], Any] = attrs.field(repr=False)
+
+
 class Malformed(Exception):
     """
     The client's message is not what the mechanism wants: 501 5.5.2. The text has nothing of the
@@ -81,17 +92,18 @@ class Circumstances:
     scram: Callable[[bytes, str], tuple[bytes, int]]
 
 
-#: One run of a mechanism. It yields :class:`Challenge` and :class:`Check`, raises
+#: One run of a mechanism. It yields :class:`Challenge`, :class:`Check` and :class:`Call`, raises
 #: :class:`Malformed` or :class:`Denied`, or returns:
 #:
 #: - None: it is successful if its last Check was answered True, else (also without any) refused;
 #: - False: refused;
+#: - an `Identity` or a `Refusal` of :mod:`txsmtpd.core.identity`: what that says, in its words;
 #: - anything else: successful, and this is the identity, which the mechanism has established by
 #:   itself.
 #:
 #: When the client aborts or goes, the generator is closed. Any other exception is the server's
 #: fault (454 4.7.0) and logged with its traceback, so its text holds no credentials.
-Exchange: TypeAlias = Generator[Challenge | Check, Any, Any]
+Exchange: TypeAlias = Generator[Challenge | Check | Call, Any, Any]
 
 
 def _always(circumstances: Circumstances) -> bool:

@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
 from ..factory import SMTPFactory
+from ..protocol import LMTP
 from .handler import introduce
 from .recording import Recording
 
@@ -35,11 +36,23 @@ PEER = IPv4Address("TCP", "192.0.2.1", 54321)
 HOST = IPv4Address("TCP", "192.0.2.25", 25)
 
 
-def make_factory(handler: object, *more: object, **settings: Any) -> SMTPFactory:
+def make_factory(
+    handler: object, *more: object, lmtp: bool = False, **settings: Any
+) -> SMTPFactory:
     """
     A factory on a clock of its own, which calls itself mx.example unless told otherwise.
+
+    :param lmtp: whether it speaks LMTP (RFC 2033).
     """
-    return SMTPFactory(handler, *more, **{"reactor": Clock(), "hostname": "mx.example", **settings})
+    settings = {"reactor": Clock(), "hostname": "mx.example", **settings}
+    return speaking(SMTPFactory(handler, *more, **settings), lmtp)
+
+
+def speaking(factory: SMTPFactory, lmtp: bool) -> SMTPFactory:
+    """
+    A factory as it is, or one for the same that speaks LMTP.
+    """
+    return factory.beside(protocol=LMTP) if lmtp else factory
 
 
 class _Transport(Server):
@@ -310,17 +323,14 @@ class Client(Recording):
         return False
 
     def _hear(self, data: bytes) -> None:
-        if self._tls is None:
-            self._understand(data)
-        else:
-            self._tls.dataReceived(data)
+        if data:
+            (self._understand if self._tls is None else self._tls.dataReceived)(data)
 
     def _understand(self, data: bytes) -> None:
-        if data:
-            self.received += data
-            self.log.append(("S", data))
-            if self._speaker is not None:
-                self._speaker.dataReceived(self.take())
+        self.received += data
+        self.log.append(("S", data))
+        if self._speaker is not None:
+            self._speaker.dataReceived(self.take())
 
     def _lose(self) -> None:
         gone = Failure(ConnectionDone())

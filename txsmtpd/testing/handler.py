@@ -63,7 +63,9 @@ class RecordingHandler:
         ``exception`` and so on.  ``DATA`` is the verdict on a message, however its content comes;
         ``open_content``, ``write`` and ``abort`` are asked only where it is streamed, and any
         verdict of the first two refuses.  A list is used up call by call, and then it is None; an
-        exception is raised; a callable is called with the arguments of the hook.
+        exception is raised; a callable is called with the arguments of the hook.  Under LMTP a
+        verdict of ``DATA`` may be one for each recipient: a tuple or a list within that list, in
+        their order, or a mapping.
     :param hooks: the names of those to have, if not all.
     :raise ValueError: for a name that no hook has.
     """
@@ -172,13 +174,14 @@ class RecordingHandler:
         return self._deliver(verdict, context, context[2].original_content)
 
     def _deliver(self, verdict: Any, context: tuple[Any, ...], content: bytes) -> Any:
-        reply = as_reply(verdict)
-        if reply is None or 200 <= reply.code < 300:
-            server, _, envelope = context
+        server, session, envelope = context
+        verdict = _for_each(verdict, partial(_answer, context))
+        accepted = _accepted(verdict, envelope)
+        if accepted is not None:
             self.messages.append(
                 Message(
                     envelope.mail_from or "",
-                    tuple(envelope.rcpt_tos),
+                    accepted,
                     content,
                     envelope,
                     next((each for each in self.recordings if each.protocol is server), None),
@@ -186,7 +189,15 @@ class RecordingHandler:
             )
             for wait in tuple(self._waits):
                 wait.look()
-        return verdict
+        return _for_each(verdict, partial(self._timed, session))
+
+    def _timed(self, session: Session, answer: Any) -> Any:
+        """
+        The verdict on one of several recipients, there when verdicts are.
+        """
+        if self.when == "later":
+            return deferLater(session.reactor, 0, _settle, answer, _as_it_is, ())
+        return _Soon(answer) if self.when == "coroutine" else answer
 
     def _open(self, verdict: Any, *context: Any) -> _Receiver:
         _refuse(verdict)
@@ -257,6 +268,48 @@ def _as_it_is(verdict: Any, *context: Any) -> Any:
     return verdict
 
 
+def _for_each(verdict: Any, act: Callable[[Any], Any]) -> Any:
+    """
+    A verdict, after something was made of each of its parts if it has one for each recipient.
+    """
+    if isinstance(verdict, Mapping):
+        return {key: act(each) for key, each in verdict.items()}
+    return [act(each) for each in verdict] if isinstance(verdict, (list, tuple)) else verdict
+
+
+def _answer(context: tuple[Any, ...], verdict: Any) -> Any:
+    try:
+        return verdict(*context) if callable(verdict) else verdict
+    except Exception as error:
+        return error
+
+
+def _accepted(verdict: Any, envelope: Envelope) -> tuple[str, ...] | None:
+    """
+    Whom a verdict accepts a message for, or None if it refuses the message.
+    """
+    recipients = envelope.recipients
+    if isinstance(verdict, Mapping):
+        lost = Rejected("451 4.3.0 Missing")
+        found = [verdict.get(each, verdict.get(each.address, lost)) for each in recipients]
+    elif isinstance(verdict, list):
+        found = verdict
+    else:
+        return tuple(envelope.rcpt_tos) if _accepts(verdict) else None
+    if len(found) != len(recipients):
+        return None
+    pairs = zip(recipients, found, strict=True)
+    return tuple(recipient.address for recipient, each in pairs if _accepts(each)) or None
+
+
+def _accepts(verdict: Any) -> bool:
+    if isinstance(verdict, Exception):
+        return False
+    # What comes later is taken for a good one.
+    reply = None if is_later(verdict) else as_reply(verdict)
+    return reply is None or 200 <= reply.code < 300
+
+
 def _refuse(verdict: Any, *context: Any) -> None:
     if verdict is not None:
         raise Rejected(verdict)
@@ -277,6 +330,18 @@ async def _from_coroutine(
 ) -> Any:
     answer = _settle(verdict, conclude, context)
     return await answer if is_later(answer) else answer
+
+
+@attrs.frozen(eq=False)
+class _Soon:
+    """
+    What a coroutine gives, but nobody minds if it is not awaited.
+    """
+
+    answer: Any
+
+    def __await__(self) -> Any:
+        return _from_coroutine(self.answer, _as_it_is, ()).__await__()
 
 
 async def _concluded(waiting: Any, conclude: Callable[..., Any], context: tuple[Any, ...]) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 import attrs
 
 from ..factory import DEFAULT, SMTPFactory
-from .client import Client, make_factory
+from .client import Client, make_factory, speaking
 from .handler import NAMES, Content, RecordingHandler, When
 from .spelling import listed
 
@@ -84,7 +84,7 @@ class Rehearsal:
         more = [extension for extension in transcript.extensions if extension not in DEFAULT]
         if more:
             settings["extensions"] = (*DEFAULT, *more)
-        self._factory = make(self._handler, **settings)
+        self._factory = speaking(make(self._handler, **settings), transcript.lmtp)
         self._joined = tuple(_joined(transcript.script))
 
     def replay(self, cut: Cut = "whole") -> Replayed:

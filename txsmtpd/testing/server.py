@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.task import deferLater
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 
 from ..factory import SMTPFactory
+from .client import speaking
 from .handler import introduce
 from .recording import Recording
 
@@ -114,6 +114,7 @@ def serve(
     handler: object,
     *more: object,
     make: Callable[..., SMTPFactory] = SMTPFactory,
+    lmtp: bool = False,
     **settings: Any,
 ) -> Deferred[RealServer]:
     """
@@ -121,10 +122,12 @@ def serve(
 
     :param test: a test case, asynchronous as trial's :class:`~twisted.trial.unittest.TestCase`.
     :param make: makes the factory of handlers and settings.
+    :param lmtp: whether it speaks LMTP (RFC 2033).
     :param settings: those of the factory; it calls itself mx.example unless told otherwise.
     :return: fires when it listens.
     """
-    server = RealServer(make(handler, *more, **{"hostname": "mx.example", **settings}))
+    factory = make(handler, *more, **{"hostname": "mx.example", **settings})
+    server = RealServer(speaking(factory, lmtp))
     test.addCleanup(server.stop)
     return server.start().addCallback(lambda _: server)
 
@@ -157,6 +160,7 @@ class _Connection(Recording):
         self.protocol = protocol
         #: Fires when the connection is gone.
         self.lost: Deferred[None] = Deferred()
+        self._aborted = False
         for name in ("makeConnection", "dataReceived", "readConnectionLost", "connectionLost"):
             note, then = getattr(self, f"_{name}"), getattr(protocol, name)
             setattr(protocol, name, partial(note, then))
@@ -173,6 +177,7 @@ class _Connection(Recording):
         # TLS, when it is on, is behind these too: what is noted is never encrypted.
         transport.write = partial(self._write, transport.write)
         transport.startTLS = partial(self._startTLS, transport.startTLS)
+        transport.abortConnection = partial(self._abortConnection, transport.abortConnection)
         # What does not go through `write` cannot be noted there.
         self.protocol.sends_at_once = False
         then(transport)
@@ -185,6 +190,11 @@ class _Connection(Recording):
         self.log.append(("C", "[start-tls]"))
         then(*arguments)
 
+    def _abortConnection(self, then: Any) -> None:
+        # Under TLS the reason does not tell.
+        self._aborted = True
+        then()
+
     def _dataReceived(self, then: Any, data: bytes) -> None:
         self.log.append(("C", data))
         then(data)
@@ -194,7 +204,7 @@ class _Connection(Recording):
         then()
 
     def _connectionLost(self, then: Any, reason: Failure) -> None:
-        ours = self.protocol.transport.disconnecting or reason.check(ConnectionAborted)
+        ours = self.protocol.transport.disconnecting or self._aborted
         self.log.append(("S", "[close]") if ours else ("C", "[disconnect]"))
         then(reason)
         self.lost.callback(None)

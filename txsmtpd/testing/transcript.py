@@ -4,12 +4,14 @@ Dialogs that are written down.
 One line is one thing that happens::
 
     # A comment says the rule and its source.
+    %lmtp                               the server speaks LMTP
     %set data_size_limit=100            a setting of the factory, as a Python literal
-    %user ann wonderland                somebody who can log in, and the password, with spaces or not
+    %user ann wonderland                somebody who can log in: a name, and all behind it a password
     %extension package.module.MyExtension   an extension besides the default ones, if it is not one
                                         of them; settings=that_it_takes may follow, as literals
     %hook RCPT "550 5.1.1 No such user" what a hook answers, as a Python literal; a list is used up
-                                        call by call; raise stands for an unexpected exception
+                                        call by call; raise stands for an unexpected exception; for
+                                        DATA under LMTP a tuple or a dict is one for each recipient
     %logs RuntimeError                  what the server logs; without a name, any error
     S: 220 mx.example ESMTP txsmtpd     a line of a reply; ... in it is any text
     S: *                                any one reply, of however many lines
@@ -54,6 +56,8 @@ class Transcript:
     """
 
     settings: dict[str, Any]
+    #: Whether the server speaks LMTP.
+    lmtp: bool
     #: Makers of the extensions that there are besides the default ones.
     extensions: tuple[ExtensionMaker, ...]
     verdicts: dict[str, Any]
@@ -79,6 +83,7 @@ class Transcript:
                 raise ValueError(f"line {number}: {error}: {line}") from error
         return cls(
             reader.settings,
+            reader.lmtp,
             tuple(reader.extensions),
             reader.verdicts,
             frozenset(reader.logs),
@@ -137,9 +142,14 @@ def _boom(*context: Any) -> NoReturn:
 
 
 def _verdict(text: str) -> Any:
-    verdict = text if text == "raise" else ast.literal_eval(text)
-    if isinstance(verdict, list):
-        return [_boom if one == "raise" else one for one in verdict]
+    return _with_booms(text if text == "raise" else ast.literal_eval(text))
+
+
+def _with_booms(verdict: Any) -> Any:
+    if isinstance(verdict, (list, tuple)):
+        return type(verdict)(map(_with_booms, verdict))
+    if isinstance(verdict, dict):
+        return {key: _with_booms(each) for key, each in verdict.items()}
     return _boom if verdict == "raise" else verdict
 
 
@@ -154,7 +164,7 @@ def _extension(text: str) -> ExtensionMaker:
     return partial(maker, **dict(map(_setting, settings))) if settings else maker
 
 
-_LINE = re.compile(r"(%set|%user|%extension|%hook|%logs|[SCM]:|C>|\|>|\|) ?(.*)")
+_LINE = re.compile(r"(%lmtp|%set|%user|%extension|%hook|%logs|[SCM]:|C>|\|>|\|) ?(.*)")
 
 
 class _TranscriptReader:
@@ -164,6 +174,7 @@ class _TranscriptReader:
 
     def __init__(self) -> None:
         self.settings: dict[str, Any] = {}
+        self.lmtp = False
         self.extensions: list[ExtensionMaker] = []
         self.verdicts: dict[str, Any] = {}
         self.logs: set[str] = set()
@@ -223,6 +234,8 @@ class _TranscriptReader:
     def _directive(self, kind: str, text: str) -> None:
         if kind == "%logs":
             self.logs.add(text)
+        elif kind == "%lmtp":
+            self.lmtp = True
         elif kind == "%set":
             self.settings.update([_setting(text)])
         elif kind == "%user":
