@@ -76,10 +76,16 @@ def measure(
     :param progress: told what is going on.
     :raise CheckFailed: if a server does not do what it should.
     """
-    results = [Results(workload, {name: [] for name in servers}) for workload in workloads]
+    results = [
+        Results(
+            workload,
+            {name: [] for name in servers if not workload.servers or name in workload.servers},
+        )
+        for workload in workloads
+    ]
     for turn in range(rounds):
         for result in results:
-            for name in rotated(servers, turn):
+            for name in rotated(tuple(result.samples), turn):
                 progress(f"round {turn + 1} of {rounds}: {result.workload.name} {name}")
                 result.samples[name].append(_one(result.workload, name, messages, core))
     return results

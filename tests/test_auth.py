@@ -18,6 +18,7 @@ from txsmtpd.core.settings import Settings
 from txsmtpd.extensions.auth import ATTEMPTS, DELAY, Auth
 from txsmtpd.sasl import (
     MECHANISMS,
+    Call,
     Challenge,
     Check,
     Circumstances,
@@ -693,6 +694,59 @@ class ExchangeTests(SynchronousTestCase):
             self.assertIsNone(made.session.authenticated)
             self.assertEqual([end], made.say(""))
 
+    def test_verdict(self) -> None:
+        """
+        It may end with a verdict of its own, words and all.
+        """
+        identity = Identity("Ann", b"ann", "235 2.7.0 Hello")
+        for verdict, expected, name in (
+            (identity, "235 2.7.0 Hello", b"ann"),
+            (Refusal(), WRONG, None),
+            (Refusal("535 5.7.8 No"), "535 5.7.8 No", None),
+        ):
+
+            def steps(initial: bytes | None, verdict: Any = verdict) -> Any:
+                yield Check("credentials")
+                return verdict
+
+            made = Own(steps).client()
+            self.assertEqual(expected, made.ask("AUTH OWN"))
+            self.assertEqual(name, made.session.login_data)
+
+    def test_call(self) -> None:
+        """
+        It may have something called as a hook is, and gets what comes of that, at once or later.
+        """
+        calls: list[Any] = []
+        there, pending = Later(), Later()
+        there.answer("a user")
+        for answer in ("a user", there, pending):
+
+            def function(*arguments: Any, answer: Any = answer) -> Any:
+                calls.append(arguments)
+                return answer
+
+            def steps(initial: bytes | None, function: Any = function) -> Any:
+                return (yield Call(function))
+
+            made = Own(steps).client()
+            said = made.say("AUTH OWN")
+            if answer is pending:
+                self.assertEqual([], said)
+                pending.answer("a user")
+                said = list(map(short, made.resume()))
+            self.assertEqual(["235 2.7.0"], said)
+            self.assertEqual("a user", made.session.auth_data)
+            self.assertEqual((made.server, made.session, made.envelope), calls[-1])
+
+    def test_broken_call(self) -> None:
+        def steps(initial: bytes | None) -> Any:
+            yield Call(lambda *_: 1 // 0)
+
+        own = Own(steps)
+        self.assertEqual(["454 4.7.0"], own.client().say("AUTH OWN"))
+        self.assertEqual(["end"], own.ends)
+
     def test_not_a_mechanism(self) -> None:
         """
         What is no exchange is the server's own trouble.
@@ -892,6 +946,7 @@ class SenderTests(SynchronousTestCase):
             ("AUTH=ann@example.org", "ann@example.org"),
             ("auth=a+2Bb@example.org", "a+b@example.org"),
             ('AUTH="a+20b"@[192.0.2.1]', '"a b"@[192.0.2.1]'),
+            ("AUTH=<ann@example.org>", "ann@example.org"),
         ):
             self.assertEqual(value, self.value(parameter, PLAIN))
 
@@ -924,7 +979,7 @@ class SenderTests(SynchronousTestCase):
             self.assertEqual(auth, made.envelope.auth)
 
     def test_malformed(self) -> None:
-        for parameter in ("AUTH", "AUTH=ann", "AUTH=<a@b>", "AUTH=a+zz@b", "AUTH=a+0D+0A@b"):
+        for parameter in ("AUTH", "AUTH=ann", "AUTH=<a@b", "AUTH=<<a@b>>", "AUTH=<@c:a@b>", "AUTH=a+zz@b", "AUTH=a+0D+0A@b"):
             self.assertEqual("501 5.5.4", self.value(parameter))
             self.assertEqual("501 5.5.4", self.value(parameter, PLAIN))
 

@@ -8,18 +8,24 @@ Whether Sphinx can make pages of it is not tested here, because that takes secon
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from itertools import chain
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import attrs
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.strcred import ICheckerFactory
 from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.interface import InterfaceClass
+from zope.interface.verify import verifyObject
 
 from docs._ext import diagram, facts
 from docs.code import (
@@ -47,14 +53,30 @@ from txsmtpd.handlers import BUILTIN
 from txsmtpd.sasl import BearerToken, ClientCertificate
 from txsmtpd.tap import Options
 from txsmtpd.testing import Client, RecordingHandler, connect, make_factory
+from txsmtpd.users import UsersFile
 
 from .certificates import CA, make_ca
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.rst"))
 
-_INCLUDE = re.compile(r"^\.\. literalinclude:: (\S+)$", re.MULTILINE)
 _OPENING = b"EHLO client.example\r\nMAIL FROM:<ann@example.com>\r\n"
+_INCLUDE = re.compile(r"^\.\. literalinclude:: (\S+)$", re.MULTILINE)
+
+
+class _NoThreads(task.Clock):
+    """
+    What a file of users needs of a reactor.
+    """
+
+    def getThreadPool(self) -> Any:
+        return self
+
+    def callFromThread(self, function: Any, *arguments: Any) -> None:
+        function(*arguments)
+
+    def callInThreadWithCallback(self, done: Any, function: Any, *arguments: Any) -> None:
+        done(True, function(*arguments))
 
 
 def read(name: str) -> str:
@@ -176,7 +198,7 @@ class StatesTests(SynchronousTestCase):
         }
         self.assertLess(drawn, entries)
         for state, symbol, follows in entries - drawn:
-            if symbol in ("EHLO", "HELO", "RSET"):
+            if symbol in ("EHLO", "HELO", "LHLO", "RSET"):
                 self.assertEqual(follows, "start" if state == "start" else "ready")
             else:
                 self.assertIn(symbol, ("NOOP", "HELP", "VRFY", "EXPN", "QUIT"))
@@ -184,7 +206,7 @@ class StatesTests(SynchronousTestCase):
 
     def test_arrows(self) -> None:
         arrows = facts.arrows(facts.table())
-        self.assertEqual(arrows["start", "ready"], ["EHLO", "HELO"])
+        self.assertEqual(arrows["start", "ready"], ["EHLO", "HELO", "LHLO"])
         self.assertEqual(arrows["mail", "no rcpt"], ["(RCPT refused)"])
         self.assertEqual(arrows["rcpt", "chunks"], ["BDAT"])
 
@@ -306,27 +328,21 @@ class CodeTests(SynchronousTestCase):
     def test_submission(self) -> None:
         reactor: Any = MemoryReactorClock()
         pairs = [make_ca("Test CA").issue("mx.example").write(self.mktemp())]
-        handler = RecordingHandler()
         users = self.users("ann:secret")
-        self.successResultOf(submission.listen(reactor, handler, pairs, users))
-        (starttls, implicit) = reactor.tcpServers
+        self.successResultOf(submission.listen(reactor, RecordingHandler(), pairs, users))
+        starttls, implicit = reactor.tcpServers
         self.assertEqual([starttls[0], implicit[0]], [587, 465])
         for _, factory, _, _ in (starttls, implicit):
-            settings = factory.wrappedFactory.settings if hasattr(factory, "wrappedFactory") else (
-                factory.settings
-            )
+            settings = factory.settings
             self.assertTrue(settings.require_starttls and settings.auth_required)
+            self.assertEqual(settings.implicit_tls, factory is implicit[1])
             self.assertIsNotNone(settings.context_factory)
-        client = connect(make_factory(handler))
-        client.disconnect()
 
     def test_realm(self) -> None:
         user = realm.User("ann@example.com")
-        handler = RecordingHandler()
         path = self.users("ann@example.com:secret")
-        factory = realm.make_factory(
-            handler, [user], path, hostname="a", reactor=task.Clock(), auth_require_tls=False
-        )
+        settings = {"hostname": "a", "reactor": task.Clock(), "auth_require_tls": False}
+        factory = realm.make_factory(RecordingHandler(), [user], path, **settings)
         client = self.greeted(factory)
         said = self.said(
             client,
@@ -335,7 +351,8 @@ class CodeTests(SynchronousTestCase):
             "MAIL FROM:<eve@example.com>",
             "MAIL FROM:<ann@example.com>",
         )
-        self.assertEqual([reply[:9] for reply in said], CODES)
+        codes = ["530 5.7.0", "235 2.7.0", "550 5.7.1", "250 2.1.0"]
+        self.assertEqual([reply[:9] for reply in said], codes)
         self.assertEqual(user.connections, 1)
         client.disconnect()
         self.assertEqual(user.connections, 0)

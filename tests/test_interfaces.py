@@ -58,7 +58,8 @@ class InterfacesTests(SynchronousTestCase):
         self.assertEqual(
             {
                 "handle_CONNECT": [], "handle_PROXY": ["proxy_data"], "handle_HELO": ["hostname"],
-                "handle_EHLO": ["hostname", "responses"], "handle_STARTTLS": [], "handle_MAIL": ["address", "options"],
+                "handle_EHLO": ["hostname", "responses"], "handle_STARTTLS": [],
+                "handle_MAIL": ["address", "options"],
                 "handle_RCPT": ["address", "options"], "handle_DATA_start": [], "open_content": [],
                 "handle_DATA": [], "handle_RSET": [], "handle_NOOP": ["arg"],
                 "handle_VRFY": ["address"], "handle_EXPN": ["arg"], "handle_HELP": ["topic"],

@@ -10,6 +10,7 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
@@ -554,6 +555,15 @@ class AuthenticatorTests(SynchronousTestCase):
         for answer in (False, None, AuthResult(success=False), "", b"", 0, ()):
             self.assertEqual(Refusal(), self.ask(answer))
 
+    def test_result_of_others(self) -> None:
+        """
+        aiosmtpd's results are understood too: one that says no is not who it is.
+        """
+        no = SimpleNamespace(success=False, handled=True, message=None, auth_data="Ann")
+        yes = SimpleNamespace(success=True, handled=True, message=None, auth_data="Ann")
+        self.assertEqual(Refusal(), self.ask(no))
+        self.assertEqual("Ann", self.ask(yes).data)
+
     def test_messages(self) -> None:
         identity = self.ask(AuthResult(success=True, message="235 2.7.0 Hello"))
         self.assertEqual("235 2.7.0 Hello", identity.message)
@@ -644,6 +654,16 @@ class MechanismsOfTests(SynchronousTestCase):
 
     def test_none(self) -> None:
         self.assertEqual([], list(mechanisms_of(RecordingHandler())))
+
+    def test_whole_mechanism(self) -> None:
+        """
+        It need not be a method, and has its name from itself.
+        """
+
+        class Whole:
+            auth_FIRST = MECHANISMS[0]
+
+        self.assertEqual([MECHANISMS[0]], list(mechanisms_of(Whole())))
 
     def test_name_that_is_none(self) -> None:
         class Long:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from txsmtpd import Envelope, Session, SMTPFactory, hooks
+from txsmtpd.interfaces import IContentReceiver
 
 _steady = settings(
     deadline=None,
@@ -75,11 +77,48 @@ class Keeper:
         self.messages.append((envelope.mail_from, tuple(envelope.rcpt_tos), envelope.content))
 
 
-def _serve(*segments: bytes) -> tuple[bytes, list[tuple[Any, ...]], bool, Clock]:
+@implementer(IContentReceiver)
+class Streamer:
+    """
+    Takes a message as it comes, and keeps it.
+    """
+
+    def __init__(self, messages: list[tuple[Any, ...]], envelope: Envelope) -> None:
+        self._messages = messages
+        self._envelope = envelope
+        self._chunks: list[bytes] = []
+
+    def write(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+
+    def finish(self) -> None:
+        envelope, content = self._envelope, b"".join(self._chunks)
+        self._messages.append((envelope.mail_from, tuple(envelope.rcpt_tos), content))
+
+    def abort(self, reason: str) -> None:
+        pass
+
+
+@hooks
+class StreamKeeper:
+    """
+    Likewise, as content comes.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[Any, ...]] = []
+
+    def open_content(self, server: Any, session: Session, envelope: Envelope) -> IContentReceiver:
+        return Streamer(self.messages, envelope)
+
+
+def _serve(
+    *segments: bytes, kind: type[Keeper] | type[StreamKeeper] = Keeper
+) -> tuple[bytes, list[tuple[Any, ...]], bool, Clock]:
     """
     :return: what was said, what was delivered, whether we closed, and the clock.
     """
-    keeper, clock = Keeper(), Clock()
+    keeper, clock = kind(), Clock()
     factory = SMTPFactory(keeper, reactor=clock, hostname="mx.example")
     protocol, transport = factory.buildProtocol(None), StringTransport()
     protocol.makeConnection(transport)
@@ -123,6 +162,26 @@ class AnyBytesTests(SynchronousTestCase):
         self.assertEqual(_serve(*octets)[:3], _serve(dialog)[:3])
 
 
+#: Content that would end something, or do something, if it were not counted.
+_messages = st.lists(
+    st.one_of(
+        st.sampled_from([b"\r\n.\r\n", b"\r", b"\n", b".", b"QUIT\r\n", b"BDAT 5 LAST\r\n", b"\0"]),
+        st.binary(max_size=20),
+    ),
+    max_size=10,
+).map(b"".join)
+
+
+def _cut(octets: bytes, most: int) -> st.SearchStrategy[list[bytes]]:
+    """
+    The ways to cut octets into up to so many pieces and one, which may be empty.
+    """
+    places = st.lists(st.integers(0, len(octets)), max_size=most).map(sorted)
+    return places.map(
+        lambda cuts: [octets[start:end] for start, end in pairwise([0, *cuts, len(octets)])]
+    )
+
+
 class MessageTests(SynchronousTestCase):
     OPEN = b"EHLO a\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n"
 
@@ -153,6 +212,30 @@ class MessageTests(SynchronousTestCase):
         cut = data.draw(st.integers(0, len(dialog)))
         _, messages, _, _ = _serve(dialog[:cut], dialog[cut:])
         self.assertEqual(messages, [("a@example.org", ("b@example.org",), b"".join(chunks))])
+
+    @_steady
+    @given(_messages, st.booleans(), st.sampled_from([Keeper, StreamKeeper]), st.data())
+    def test_any_split_of_chunks(
+        self, message: bytes, binary: bool, kind: Any, data: st.DataObject
+    ) -> None:
+        """
+        However a client cuts a message into chunks, some of them empty, and however the network
+        cuts the session, the same message arrives, and each command has its reply.
+        """
+        body = b" BODY=BINARYMIME" * binary
+        dialog = b"EHLO a\r\nMAIL FROM:<a@example.org>%b\r\nRCPT TO:<b@example.org>\r\n" % body
+        chunks = data.draw(_cut(message, 5))
+        for number, chunk in enumerate(chunks, 1):
+            last = b" LAST" * (number == len(chunks))
+            dialog += b"BDAT %d%b\r\n%b" % (len(chunk), last, chunk)
+        dialog += b"NOOP\r\n"
+        said, messages, closed, _ = _serve(*data.draw(_cut(dialog, 8)), kind=kind)
+        self.assertEqual(messages, [("a@example.org", ("b@example.org",), message)])
+        self.assertFalse(closed)
+        transaction = said.partition(b" HELP\r\n")[2].splitlines()
+        received = [b"250 2.0.0 %d octets received" % len(chunk) for chunk in chunks[:-1]]
+        self.assertEqual(transaction[2:-2], received)
+        self.assertEqual(transaction[-2:], [b"250 2.0.0 Message accepted", b"250 2.0.0 OK"])
 
     @_steady
     @given(st.binary(max_size=60))

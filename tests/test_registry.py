@@ -88,7 +88,8 @@ class MakeHandlerTests(SynchronousTestCase):
         """
         Each entry can be listed for a person.
         """
-        self.assertEqual(["debug", "maildir", "reject-unknown", "sink"], sorted(BUILTIN))
+        names = ["debug", "maildir", "reject-unknown", "relay", "relay-lmtp", "relay-tls", "sink"]
+        self.assertEqual(names, sorted(BUILTIN))
         for name, spec in BUILTIN.items():
             self.assertEqual(name, spec.name)
             self.assertTrue(spec.syntax.startswith(name))
@@ -103,8 +104,8 @@ class MakeHandlerTests(SynchronousTestCase):
         for name in ("maildri", "", "MAILDIR"):
             self.fails(
                 name,
-                f"unknown handler {name!r}: say debug, maildir, reject-unknown, sink, "
-                "or the dotted name of a class",
+                f"unknown handler {name!r}: say debug, maildir, reject-unknown, "
+                "relay, relay-lmtp, relay-tls, sink, or the dotted name of a class",
             )
 
     def test_dotted(self) -> None:

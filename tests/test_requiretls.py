@@ -85,7 +85,7 @@ class OverTLSTests(SynchronousTestCase):
         client.send(b"EHLO client.example\r\n" + mail)
         said = client.take()
         self.assertNotIn(b"REQUIRETLS", said)
-        self.assertTrue(said.endswith(b"\r\n555 5.5.4 Parameter not recognized\r\n"), said)
+        self.assertIn(b"\r\n555 5.5.4 ", said)
         client.send(b"STARTTLS\r\n")
         self.assertTrue(client.take().startswith(b"220 2.0.0 "))
         client.start_tls()

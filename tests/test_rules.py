@@ -207,7 +207,9 @@ class ReplaceTests(SynchronousTestCase):
 
     def make(self, **own: Verb) -> Rules:
         settings = Settings(hostname="mx.example")
-        return make_rules(settings, [Mailbox()], [Chunking(settings)], VERBS, replace=lambda builtin: own)
+        return make_rules(
+            settings, [Mailbox()], [Chunking(settings)], VERBS, replace=lambda builtin: own
+        )
 
     def test_none(self) -> None:
         made = self.make()

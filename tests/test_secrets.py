@@ -272,6 +272,7 @@ class SecretsTests(ServerTestCase):
             (["AUTH PLAIN", secret], "501"),
             (["AUTH PLAIN", f"{secret} {secret}"], "501"),
             (["AUTH PLAIN", f"{secret}\n"], "501"),
+            (["AUTH PLAIN", f"NOOP {secret}"], "501"),
             (["AUTH PLAIN", f"{'A' * 13000}{secret}"], "500"),
             (["AUTH LOGIN", "YW5u", f"{secret}*"], "501"),
             (["AUTH LOGIN", "YW5u", f"{self.PASSWORD.decode()}"], "501"),

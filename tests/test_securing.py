@@ -342,6 +342,17 @@ class StartTLSTests(SecuringTestCase):
     def test_interface(self) -> None:
         verifyObject(IHandshakeListener, SMTP())
 
+    def test_nobody_waits_for_a_handshake(self) -> None:
+        """
+        Another one is none of ours.
+        """
+        client = self.upgraded()
+        session = client.protocol.session
+        client.protocol.handshakeCompleted()
+        self.assertIs(client.protocol.session, session)
+        client.send(b"NOOP\r\n")
+        self.assertEqual(codes(client), [250])
+
 
 class InjectionTests(SecuringTestCase):
     """
@@ -676,9 +687,7 @@ class HandshakeTests(SecuringTestCase):
     def test_wrong_name(self) -> None:
         client = self.begun(context_factory=self.certified())
         client.start_tls(self.believing("other.example"))
-        self.assertIsNone(client.tls)
-        if not client.closed:
-            client.disconnect()
+        self.assertEqual(client.take(), b"")
         self.assert_clean(client)
 
     def test_believed(self) -> None:

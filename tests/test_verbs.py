@@ -38,7 +38,8 @@ class EHLOTests(SynchronousTestCase):
         (reply,) = Client(data_size_limit=99, max_recipients=5).send(b"EHLO client.example\r\n")
         self.assertEqual(
             b"250-mx.example\r\n250-PIPELINING\r\n250-SIZE 99\r\n250-8BITMIME\r\n250-BINARYMIME\r\n"
-            b"250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-CHUNKING\r\n250-LIMITS RCPTMAX=5\r\n250 HELP\r\n",
+            b"250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-CHUNKING\r\n"
+            b"250-LIMITS RCPTMAX=5\r\n250 HELP\r\n",
             reply.wire,
         )
 

@@ -48,6 +48,8 @@ class Arrival(BrakedLineReceiver):
     _first: Callable[[bytes], bytes] | None = None
     #: Reads the PROXY header that has to come first.
     _header: HeaderReader | None = None
+    #: What was wrong with it.
+    _turned_away = ""
     #: What comes after the TLS handshake that is going on.
     _after_handshake: Callable[[TLS, dict[str, Any]], Step] | None = None
 
@@ -106,7 +108,8 @@ class Arrival(BrakedLineReceiver):
         self.feeding = True
         self._try(act, *arguments)
         self.feeding = False
-        self.afterInput()
+        # What came behind a PROXY header, or nothing.
+        self.dataReceived(self.clearLineBuffer())
 
     def _refuse_binary(self, data: bytes) -> bytes:
         """
@@ -170,13 +173,24 @@ class Arrival(BrakedLineReceiver):
         self._silent = self.factory.settings.implicit_tls
         if self._has_room():
             self._first = self._refuse_binary
+            # If the hook had put the brake on: what came meanwhile is obeyed with the greeting.
+            self.paused = bool(self.brakes)
             self._welcome(False)
-            # What came behind the header.
-            self.dataReceived(self.clearLineBuffer())
 
     def _turn_away(self, reason: str) -> None:
-        self._log.no_header(reason)
+        self._turned_away = reason
         self.close()
+
+    def _log_end(self, why: str) -> None:
+        """
+        Write the one line about the end that every connection gets.
+        """
+        if self._turned_away or self._header is not None:
+            self._log.no_header(self._turned_away or why)
+        elif self._after_handshake is not None:
+            self._log.no_handshake(why)
+        else:
+            self._log.ended(why)
 
     # TLS.
 

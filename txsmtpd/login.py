@@ -231,7 +231,8 @@ def _judged(answer: Any, name: bytes | None) -> Verdict:
     if isinstance(answer, Reply):
         # So do hooks: "no" must not be who it is.
         answer = AuthResult(success=answer.positive, message=answer, auth_data=name)
-    if isinstance(answer, AuthResult):
+    if hasattr(answer, "success") and hasattr(answer, "auth_data"):
+        # Ours, or aiosmtpd's, which must not be taken for an identity: it may say no.
         if answer.success:
             return Identity(answer.auth_data, name, answer.message)
         return Refusal(answer.message)

@@ -197,10 +197,10 @@ class SessionLog:
 
     def no_header(self, reason: str) -> None:
         """
-        There is no PROXY header that we believe.
+        The connection is gone, and there was no PROXY header that we believe.
         """
         self._log.info(
-            "{session}: [{peer}] turned away: {reason}",
+            "{session}: [{peer}] left without a PROXY header that we believe: {reason}",
             event="proxy",
             session=self._id,
             peer=self._peer,

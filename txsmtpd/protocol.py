@@ -182,10 +182,7 @@ class SMTP(VerbMethods, Arrival):
             elif self._pending is not None:
                 self._pending.cancel()
             self.dialog.lost()
-            if self._after_handshake is None:
-                self._log.ended(why)
-            else:
-                self._log.no_handshake(why)
+            self._log_end(why)
         finally:
             # Last, because a server that stops waits for nothing that it hears of later.
             self.factory.census.release(self)

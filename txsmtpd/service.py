@@ -98,7 +98,7 @@ class SMTPService(MultiService):
     It raises the process's limit on open files to what the limits on connections come to.
 
     :param handlers: those of them that have a ``prepare()`` method are asked to prepare themselves
-        once privileges are dropped.
+        once privileges are dropped, those that have a ``stop()`` method when all clients have gone.
     :param program: who speaks on stderr.
     """
 
@@ -166,6 +166,7 @@ class SMTPService(MultiService):
         ]
         await DeferredList(closings)
         await DeferredList([listener.factory.drain() for listener in self.listeners])
+        await DeferredList([self._stop_handler(handler) for handler in self.handlers])
         await others
         self._openings, self._ports = [], []
 
@@ -217,6 +218,13 @@ class SMTPService(MultiService):
             getattr(handler, "prepare", lambda: None)()
         except HandlerError as error:
             self._give_up(str(error))
+
+    def _stop_handler(self, handler: object) -> Deferred[Any]:
+        stopping = maybeDeferred(getattr(handler, "stop", lambda: None))
+        return stopping.addErrback(self._not_stopped)
+
+    def _not_stopped(self, failure: Failure) -> None:
+        self._log.failure("a handler cannot be stopped", failure, event="closing")
 
     def _not_closed(self, failure: Failure, port: IListeningPort) -> None:
         # The usual case is a unix socket in a directory where only root may remove it.

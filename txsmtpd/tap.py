@@ -35,7 +35,7 @@ from .core.settings import BARE_NEWLINE, UNKNOWN_PARAMETERS, Settings
 from .endpoints import InheritedEndpoint, StdioEndpoint, UNIXEndpoint
 from .factory import DEFAULT, OPTIONAL, ExtensionMaker, SMTPFactory
 from .handlers.registry import known_handlers, make_handler
-from .login import mechanisms_of
+from .login import mechanisms_of, portal_of
 from .protocol import LMTP
 from .sasl import MECHANISMS
 from .service import Listener, SMTPService
@@ -382,7 +382,8 @@ class Options(UsageOptions):
         if self._checkers and self["auth-any"]:
             raise UsageError("--auth-any lets everybody in, so --auth is too much")
         own = [mechanism.name for each in self["handlers"] for mechanism in mechanisms_of(each)]
-        if not (self._checkers or self["auth-any"] or own):
+        users = own or portal_of(self["handlers"]) is not None
+        if not (self._checkers or self["auth-any"] or users):
             for option, said in (
                 ("require-auth", self["require-auth"]),
                 ("auth-without-tls", self["auth-without-tls"]),

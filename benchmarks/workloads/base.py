@@ -15,9 +15,6 @@ from .. import CheckFailed
 from ..child import Child, Mark
 from ..load import Load, Step
 
-#: Messages that each client sends before the clock runs.
-WARM_UP = 10
-
 
 @attrs.frozen
 class Sample:
@@ -79,6 +76,12 @@ class Workload(ABC):
     #: What goes on, in a few words, for the table.
     title: ClassVar[str]
     clients: ClassVar[int] = 20
+    #: How many messages, as a part of what others send.
+    share: ClassVar[float] = 1.0
+    #: Messages that each client sends before the clock runs.
+    warm_up: ClassVar[int] = 10
+    #: The servers that it can be tried on; all, if none is named.
+    servers: ClassVar[tuple[str, ...]] = ()
     measure: ClassVar[Measure] = CPU
     goals: ClassVar[tuple[Goal, ...]] = ()
 
@@ -108,10 +111,10 @@ class Workload(ABC):
         :param messages: about how many, over all clients.
         :raise CheckFailed: if it does not do what it should.
         """
-        scripts = self.scripts(max(1, messages // self.clients))
+        scripts = self.scripts(max(1, round(messages * self.share / self.clients)))
         with Load(server.address, self.clients) as load:
             load.play([self.opening] * self.clients)
-            load.play(self.scripts(WARM_UP))
+            load.play(self.scripts(self.warm_up))
             before, client, clock = server.mark(), time.process_time(), time.perf_counter()
             load.play(scripts)
             wall, client = time.perf_counter() - clock, time.process_time() - client
@@ -127,6 +130,12 @@ class Workload(ABC):
         :raise CheckFailed: if that is not the same.
         """
         sent = sum(step.codes.count(b"354") for script in scripts for step in script)
+        self.check_count(spent, sent)
+
+    def check_count(self, spent: Mark, sent: int) -> None:
+        """
+        :raise CheckFailed: if the server has not counted so many messages.
+        """
         if (spent.messages, spent.octets) != (sent, sent * self.octets):
             raise CheckFailed(
                 f"{sent} messages of {self.octets} octets were sent, but the server has counted"

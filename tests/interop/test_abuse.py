@@ -167,3 +167,22 @@ class StreamingTests(MemoryTestCase):
         self.assertEqual([wire.replies(1) for wire in wires], [["250 2.0.0"]] * 4)
         sizes = [file.stat().st_size for file in (self.server.maildir / "new").iterdir()]
         self.assertEqual([size // MEBIBYTE for size in sizes], [64] * 4)
+
+    def test_many_chunks(self) -> None:
+        """
+        One message in a thousand chunks, sixteen of them at a time in one group, and one in chunks
+        of a few octets.
+        """
+        wire = Wire(self.server)
+        self.assertEqual(wire.talk(ENVELOPE, 2), ["250 2.1.0", "250 2.1.5"])
+        group = (b"BDAT 65536\r\n" + b"x" * 65536) * 16
+        for _ in range(64):
+            self.assertEqual(wire.talk(group, 16), ["250 2.0.0"] * 16)
+        self.assertEqual(wire.talk(b"BDAT 0 LAST\r\n" + ENVELOPE, 3)[0], "250 2.0.0")
+        group = b"BDAT 3\r\n\r\n." * 4096
+        for _ in range(16):
+            self.assertEqual(set(wire.talk(group, 4096)), {"250 2.0.0"})
+        self.assertEqual(wire.talk(b"BDAT 0 LAST\r\n", 1), ["250 2.0.0"])
+        sizes = [file.stat().st_size for file in (self.server.maildir / "new").iterdir()]
+        self.assertEqual(sorted(size // MEBIBYTE for size in sizes), [0, 64])
+        self.assertGreater(min(sizes), 3 * 65536)

@@ -102,9 +102,8 @@ def kind_of(handler: object) -> str | None:
 def _delivers(handler: object) -> bool:
     # Who declares these interfaces has imported them.
     mail: Any = sys.modules.get("twisted.mail.interfaces")
-    if mail is not None and (
-        mail.IMessageDelivery.providedBy(handler) or mail.IMessageDeliveryFactory.providedBy(handler)
-    ):
+    declared = () if mail is None else (mail.IMessageDelivery, mail.IMessageDeliveryFactory)
+    if any(interface.providedBy(handler) for interface in declared):
         return True
     return all(callable(getattr(handler, name, None)) for name in ("validateFrom", "validateTo"))
 

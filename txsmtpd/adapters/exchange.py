@@ -34,6 +34,9 @@ from .waiting import as_deferred, awaitable_there
 Method = Callable[[Any, Session, Envelope, list[str]], Any]
 
 
+_CANCELLED = (CancelledError, asyncio.CancelledError)
+
+
 @attrs.frozen
 class Ended:
     """
@@ -142,7 +145,7 @@ class Conversation:
         elif not self._over:
             # It did not want to wait for the client.
             self._early = result
-        elif isinstance(result, Failure) and not result.check(CancelledError, asyncio.CancelledError):
+        elif isinstance(result, Failure) and not result.check(*_CANCELLED):
             self._log.failure("an exchange failed when it was over", result, event="failure")
 
 

@@ -280,8 +280,10 @@ def _ehlo(hook: Callable[..., Any]) -> Callable[..., Any]:
         return AiosmtpdHandler._ask_ehlo
     if wanted == 4:
         return AiosmtpdHandler._ask_old_ehlo
-    raise TypeError(f"handle_EHLO takes {wanted} arguments, not server, session, envelope,"
-                    " hostname and responses")
+    raise TypeError(
+        f"handle_EHLO takes {wanted} arguments, not server, session, envelope,"
+        " hostname and responses"
+    )
 
 
 def _ehlo_lines(answer: Any) -> Any:

@@ -94,10 +94,20 @@ class _Transaction:
     #: a message for that.
     recipients: dict[int, tuple[object, User, Any]] = attrs.field(factory=dict)
 
+    async def received_header(self, user: User) -> bytes | None:
+        header: bytes | None = await _called(
+            self.delivery.receivedHeader, self.helo, self.origin, [user]
+        )
+        return header
+
 
 def _helo(session: Session) -> tuple[bytes, bytes]:
     peer = session.peer[0] if isinstance(session.peer, tuple) else session.peer
-    return (session.host_name or "").encode("ascii", "replace"), str(peer).encode("ascii", "replace")
+    return _octets(session.host_name or ""), _octets(str(peer))
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("ascii", "replace")
 
 
 def _address(text: str, host: bytes, otherwise: Reply) -> Address:
@@ -170,9 +180,7 @@ class DeliveryHandler:
                 _, user, make = transaction.recipients[id(recipient.options)]
                 message = await _called(make)
                 receiver.add(recipient, message)
-                header = await _called(
-                    transaction.delivery.receivedHeader, transaction.helo, transaction.origin, [user]
-                )
+                header = await transaction.received_header(user)
                 if header:
                     receiver.begin(message, header)
         except BaseException:

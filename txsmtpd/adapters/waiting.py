@@ -41,6 +41,9 @@ class _Absent:
     """
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # Whoever looks at it does not want to use it yet.
+            raise AttributeError(name)
         raise NoLoop
 
 

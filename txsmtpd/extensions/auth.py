@@ -175,6 +175,9 @@ def _sender(session: Session, value: str | None) -> str:
     address = grammar.xtext_decode(value or "")
     if address == "<>":
         return ""
+    if address.startswith("<") and address.endswith(">"):
+        # As curl has it, though only "<>" is to have brackets; to Postfix any text will do.
+        address = address[1:-1]
     address = grammar.mailbox(address, utf8=False)
     # Anybody can say anything.
     return address if session.authenticated else ""

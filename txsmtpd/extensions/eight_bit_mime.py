@@ -45,8 +45,9 @@ class BinaryMIME(Extension):
     Says that content may be binary, if it comes by BDAT, which keeps every octet whatever the
     setting `bare_newline` is.
 
-    It adds a value to BODY of :class:`EightBitMIME` and needs :class:`Chunking`, so it is offered only where both are.  Nor is it
-    offered where lines have a limit, because binary content has no lines.
+    It adds a value to BODY of :class:`EightBitMIME` and needs :class:`Chunking`, so it is offered
+    only where both are.  Nor is it offered where lines have a limit, because binary content has no
+    lines.
     """
 
     def keyword(self, session: Session) -> str | None:

@@ -5,8 +5,10 @@ Handlers that are ready for use, and how the command line makes one.
 from .base import HandlerError, HandlerSpec
 from .debug import Debug
 from .maildir import Maildir
+from .message import Message
 from .registry import BUILTIN, known_handlers, make_handler
 from .reject_unknown import RejectUnknown
+from .relay import Relay
 from .sink import Sink
 
 __all__ = [
@@ -15,7 +17,9 @@ __all__ = [
     "HandlerError",
     "HandlerSpec",
     "Maildir",
+    "Message",
     "RejectUnknown",
+    "Relay",
     "Sink",
     "known_handlers",
     "make_handler",

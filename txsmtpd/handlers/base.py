@@ -9,6 +9,10 @@ Beside its hooks, a handler that the command line can make may have:
 ``prepare()``
     called once, when the service starts: by then the process has the user that it keeps, and what
     the handler needs on disk can be made and checked.  It raises :class:`HandlerError`.
+``stop()``
+    called once, when the service has stopped: no client is left, and no hook will be called.  What
+    the handler keeps open, such as connections of its own, is closed here.  The process waits for
+    the Deferred or the coroutine that it may return.
 """
 
 from __future__ import annotations

@@ -88,6 +88,23 @@ def _make_directory(path: str) -> None:
         _sync_directory(os.path.dirname(path))
 
 
+def make_maildir(path: str) -> None:
+    """
+    Make what is missing of a Maildir, for this user only.
+    """
+    for name in ("tmp", "new", "cur"):
+        _make_directory(os.path.join(path, name))
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """
+    Write all of it: a write may take less than it is given.
+    """
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
 class Forgotten(Exception):
     """
     The message was given up before it got into ``new/``.
@@ -125,10 +142,41 @@ class MessageFile:
         Write the rest of the message and make it safe in ``new/``.
         """
         try:
-            self._move(self._append(b"".join(chunks)))
+            self.secure(chunks)
+            self.publish()
+            self.settle()
         except BaseException:
             self.discard()
             raise
+
+    # The three steps of a delivery.  Who takes them one by one calls `discard` if one fails.
+
+    def secure(self, chunks: Iterable[bytes]) -> None:
+        """
+        Write the rest of the message, and have it on disk.
+        """
+        fd = self._open()
+        for chunk in chunks:
+            self._append(chunk)
+        os.fsync(fd)
+        # Some file systems say only now that the disk is full.
+        self._close()
+
+    def publish(self) -> None:
+        """
+        Let readers see it.
+        """
+        if self.forgotten:
+            raise Forgotten
+        target = os.path.join(self.directory, "new", self.name)
+        os.rename(os.path.join(self.directory, "tmp", self.name), target)
+        self._path = target
+
+    def settle(self) -> None:
+        """
+        Have on disk that they do.
+        """
+        _sync_directory(os.path.join(self.directory, "new"))
 
     def discard(self) -> None:
         """
@@ -142,12 +190,8 @@ class MessageFile:
             with suppress(OSError):
                 os.unlink(self._path)
 
-    def _append(self, data: bytes) -> int:
-        fd = self._open()
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
-        return fd
+    def _append(self, data: bytes) -> None:
+        write_all(self._open(), data)
 
     def _open(self) -> int:
         if self.forgotten:
@@ -162,18 +206,6 @@ class MessageFile:
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
-
-    def _move(self, fd: int) -> None:
-        os.fsync(fd)
-        # Some file systems say only now that the disk is full.
-        self._close()
-        if self.forgotten:
-            raise Forgotten
-        new = os.path.join(self.directory, "new")
-        target = os.path.join(new, self.name)
-        os.rename(os.path.join(self.directory, "tmp", self.name), target)
-        self._path = target
-        _sync_directory(new)
 
 
 @implementer(IContentReceiver)
@@ -311,8 +343,7 @@ class Maildir:
         :raise HandlerError: if a message could not be delivered.
         """
         try:
-            for name in ("tmp", "new", "cur"):
-                _make_directory(os.path.join(self.path, name))
+            make_maildir(self.path)
             self._try_delivery()
         except OSError as error:
             reason = error.strerror or type(error).__name__

@@ -10,11 +10,13 @@ from typing import Any
 from twisted.plugin import getPlugins
 from twisted.python.reflect import namedAny
 
+from .. import adapters
 from ..interfaces import ISMTPHandlerFactory
 from .base import HandlerSpec
 from .debug import Debug
 from .maildir import Maildir
 from .reject_unknown import RejectUnknown
+from .relay import Relay
 from .sink import Sink
 
 #: The handlers that have a short name.
@@ -38,6 +40,24 @@ BUILTIN: dict[str, HandlerSpec] = {
             "reject-unknown:FILE",
             "refuse recipients that are not in a file; goes before others",
             RejectUnknown.from_spec,
+        ),
+        HandlerSpec(
+            "relay",
+            "relay:HOST:PORT",
+            "pass each message on to the next server while it comes, with its verdicts",
+            Relay.from_spec,
+        ),
+        HandlerSpec(
+            "relay-lmtp",
+            "relay-lmtp:HOST:PORT",
+            "the same for a server of LMTP; or relay-lmtp:unix:/PATH",
+            Relay.from_lmtp_spec,
+        ),
+        HandlerSpec(
+            "relay-tls",
+            "relay-tls:HOST:PORT[,OPTION...]",
+            "the same by TLS with a verified name; options starttls credentials= ca= name=",
+            Relay.from_tls_spec,
         ),
         HandlerSpec(
             "sink",
@@ -64,12 +84,12 @@ def make_handler(spec: str) -> Any:
     """
     Make a handler of the value of ``--handler``.
 
-    :param spec: a name of :func:`known_handlers` or the dotted name of a class, either with an
-        argument behind a colon.  A class gets the argument if it has `from_spec`, else it is called
-        without.
     What was written for aiosmtpd, smtpd or twisted.mail is adapted, see :mod:`txsmtpd.adapters`; if
     it has ``from_cli``, the argument is words, as a shell would take them.
 
+    :param spec: a name of :func:`known_handlers` or the dotted name of a class, either with an
+        argument behind a colon.  A class gets the argument if it has `from_spec`, else it is called
+        without.
     :raise ValueError: with one sentence that says what is wrong.
     """
     name, colon, rest = spec.partition(":")

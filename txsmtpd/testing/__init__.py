@@ -3,7 +3,7 @@ A server to talk to in a test.
 
 - :class:`Client` is connected in memory to a server that your factory has built: no socket, no real
   time, no thread.  It sends what you say, or what a client protocol says that your application
-  has made;
+  has made, encrypted if there is TLS;
 - :func:`serve` serves on a real port until a test is over, and leaves the reactor clean;
 - :class:`RecordingHandler` notes what the server asks it and answers what you tell it to, and you
   can wait for a message;

@@ -6,7 +6,7 @@ One line is one thing that happens::
     # A comment says the rule and its source.
     %lmtp                               the server speaks LMTP
     %set data_size_limit=100            a setting of the factory, as a Python literal
-    %user ann wonderland                somebody who can log in: a name, and all behind it a password
+    %user ann wonderland                somebody who can log in: a name, and a password behind it
     %extension package.module.MyExtension   an extension besides the default ones, if it is not one
                                         of them; settings=that_it_takes may follow, as literals
     %hook RCPT "550 5.1.1 No such user" what a hook answers, as a Python literal; a list is used up
@@ -18,8 +18,8 @@ One line is one thing that happens::
     S: [close]                          the server closes the connection
     C: EHLO client.example              a line of the client, to which CRLF is added
     C> MAIL FROM                        the same without CRLF
-    C: [half-close]                     the client sends no more; also [disconnect], and [wait 300]
-                                        for so many seconds
+    C: [half-close]                     the client sends no more; also [disconnect], [start-tls] for
+                                        a handshake, and [wait 300] for so many seconds
     M: <a@b> -> <c@d> <e@f>             a message is delivered, somewhere after the reply above
     | Subject: x                        a line of its content, to which CRLF is added; |> without
 

@@ -46,11 +46,13 @@ class Lost(Rejected):
     The connection is of no use any more; a hook that lets this pass refuses with its reply.
 
     :param reason: for the log; None is the reply itself.
+    :param planned: whether that is as it should be.
     """
 
-    def __init__(self, reply: Reply, reason: str | None = None) -> None:
+    def __init__(self, reply: Reply, reason: str | None = None, *, planned: bool = False) -> None:
         super().__init__(reply)
         self.reason = reply.text if reason is None else reason
+        self.planned = planned
 
 
 @attrs.frozen

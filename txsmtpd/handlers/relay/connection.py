@@ -126,9 +126,10 @@ class Connection(LineReceiver):
         self.born = clock.seconds()
         #: What EHLO told, by keyword in capitals.
         self.features: Mapping[str, str] = {}
-        #: Whether TLS is on, and whether we have logged in.
-        self.tls = self.logged_in = False
-        #: For whom it speaks, if XCLIENT has said so.
+        #: Whether TLS is on, whether the name of the next hop was verified, and whether we have
+        #: logged in.
+        self.tls = self.verified = self.logged_in = False
+        #: Of whom XCLIENT has spoken last.
         self.client: object = None
         #: Whether it has been used before.
         self.used = False
@@ -148,6 +149,7 @@ class Connection(LineReceiver):
         # Answers to come, each with the seconds that it may take when it is its turn.
         self._waiting: deque[tuple[Deferred[Answer], float]] = deque()
         self._flow: Flow | None = None
+        self._rested: Callable[[Connection], None] = _nobody
         self._deadline = Deadline(clock, self._expired)
 
     @property
@@ -198,7 +200,7 @@ class Connection(LineReceiver):
     def _given_up(self, answer: Deferred[Answer]) -> None:
         # The answer will come, and nothing can be said any more that has another one.
         self._waiting = deque(each for each in self._waiting if each[0] is not answer)
-        self.end(Lost(LOST, "given up"))
+        self.end(Lost(LOST, "given up", planned=True))
 
     # Content.
 
@@ -219,7 +221,14 @@ class Connection(LineReceiver):
         """
         if self.gone is not None:
             raise self.gone
-        self.transport.write(data)
+        if data:
+            self.transport.write(data)
+        return self.ready()
+
+    def ready(self) -> Deferred[None] | None:
+        """
+        :return: what to wait for before more content is sent, if anything.
+        """
         return self._flow.ready() if self._flow is not None else None
 
     def end_content(self) -> None:
@@ -261,7 +270,7 @@ class Connection(LineReceiver):
 
     def _no_handshake(self, done: Deferred[None]) -> None:
         self._handshake = None
-        self.end(Lost(LOST, "given up"))
+        self.end(Lost(LOST, "given up", planned=True))
 
     def handshakeCompleted(self) -> None:
         if self._securing is None or self._securing.refused:
@@ -314,7 +323,7 @@ class Connection(LineReceiver):
         if self._waiting or self._handshake is not None or self._flow is not None:
             self.end(Lost(TIMED_OUT))
         else:
-            self.leave()
+            self._rested(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         why = reason.getErrorMessage()
@@ -326,11 +335,14 @@ class Connection(LineReceiver):
 
     # Ends.
 
-    def rest(self) -> None:
+    def rest(self, rested: Callable[[Connection], None]) -> None:
         """
-        There is nothing to do: wait some time for more, and then leave.
+        There is nothing to do.
+
+        :param rested: called when that has been so for too long.
         """
         self.used = True
+        self._rested = rested
         self._deadline.within(self.timeouts.idle)
 
     def leave(self) -> None:
@@ -338,7 +350,7 @@ class Connection(LineReceiver):
         Take leave politely.
         """
         if self.gone is None:
-            leaving = Lost(LOST, "we have left")
+            leaving = Lost(LOST, "we have left", planned=True)
             self.ask("QUIT", self.timeouts.quit).addBoth(lambda _: self.end(leaving))
 
     def end(self, error: Lost) -> None:
@@ -397,7 +409,7 @@ def encoded(line: str) -> bytes:
     return line.encode("utf-8") + b"\r\n"
 
 
-def accepted(connection: Connection, answer: Answer) -> Reply:
+def judged(connection: Connection, answer: Answer) -> Reply:
     """
     What a command has come to that is answered 2xx, 4xx or 5xx.
 

@@ -11,7 +11,7 @@ import re
 
 from ...core.grammar import keyword_value, xtext_encode
 from ...core.replies import Rejected, Reply
-from ...core.session import Envelope, Parameters
+from ...core.session import Parameters
 from .connection import Connection
 
 NO_UTF8 = Reply(550, "5.6.7", ("The next hop does not take SMTPUTF8",))
@@ -23,7 +23,6 @@ NOT_TAKEN = Reply(555, "5.5.4", ("The next hop does not take this parameter",))
 #: The keyword in EHLO that each parameter of MAIL and RCPT needs.
 _NEEDED = {
     "SIZE": "SIZE",
-    "BODY": "8BITMIME",
     "SMTPUTF8": "SMTPUTF8",
     "RET": "DSN",
     "ENVID": "DSN",
@@ -39,7 +38,7 @@ _NEEDED = {
 # RFC 1870 section 6; RFC 3461 section 5.2.2 (a); RFC 6710 section 4.3: nobody is promised anything.
 _LEFT_OUT = frozenset(("SIZE", "RET", "ENVID", "NOTIFY", "ORCPT", "MT-PRIORITY"))
 
-_REFUSALS = {"SMTPUTF8": NO_UTF8, "BODY": NO_CONVERSION, "REQUIRETLS": NO_REQUIRETLS}
+_REFUSALS = {"SMTPUTF8": NO_UTF8, "REQUIRETLS": NO_REQUIRETLS}
 
 #: What our client is told that we offer only if the next hop does, too.
 PROMISED = {
@@ -55,7 +54,7 @@ PROMISED = {
 _SUCCESS = re.compile(r"(?:^|,)SUCCESS(?:,|$)", re.IGNORECASE)
 
 
-def mail(connection: Connection, envelope: Envelope, address: str, options: Parameters) -> str:
+def mail(connection: Connection, address: str, options: Parameters) -> str:
     """
     The MAIL command for the next hop.
 
@@ -68,8 +67,8 @@ def mail(connection: Connection, envelope: Envelope, address: str, options: Para
             words.extend(_auth(connection, options))
         elif keyword == "BODY" and value is not None:
             words.extend(_body(connection, word, value))
-        elif keyword == "REQUIRETLS" and not (connection.tls and connection.verified):
-            # RFC 8689 section 4.2.1: step 2 wants the name verified.
+        elif keyword == "REQUIRETLS" and not connection.verified:
+            # RFC 8689 section 4.2.1 wants its name verified.
             raise Rejected(NO_REQUIRETLS)
         elif _offered(connection, keyword):
             words.append(word)
@@ -109,15 +108,12 @@ def _body(connection: Connection, word: str, value: str) -> list[str]:
     BODY: we do not convert (RFC 6152 section 3, RFC 3030 section 3).
     """
     kind = value.upper()
-    if kind == "BINARYMIME" and not _takes_binary(connection):
-        raise Rejected(NO_CONVERSION)
-    if kind == "7BIT" and "8BITMIME" not in connection.features:
+    needed = PROMISED["BINARYMIME" if kind == "BINARYMIME" else "8BITMIME"]
+    if connection.features.keys() >= set(needed):
+        return [word]
+    if kind == "7BIT":
         return []
-    return [word] if _offered(connection, "BODY") else []
-
-
-def _takes_binary(connection: Connection) -> bool:
-    return "BINARYMIME" in connection.features and "CHUNKING" in connection.features
+    raise Rejected(NO_CONVERSION)
 
 
 def _auth(connection: Connection, options: Parameters) -> list[str]:

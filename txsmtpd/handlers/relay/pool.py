@@ -9,15 +9,28 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    TimeoutError,
+    maybeDeferred,
+)
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ...core.replies import Rejected
 from .answers import CONGESTED, LOST, UNREACHABLE, Lost
 from .connection import Connection, Timeouts, TLSFailed
 from .nexthop import NextHop
 from .setup import set_up
+
+
+def _too_late(result: Any, seconds: float) -> Failure:
+    # Endpoints that are cancelled say so in their own way.
+    return Failure(TimeoutError(f"no connection within {seconds:g} seconds"))
 
 
 class Pool:
@@ -49,10 +62,13 @@ class Pool:
         #: What the next hop offered when we connected last; None if we never did.
         self.features: Mapping[str, str] | None = None
 
-    async def get(self, reactor: Any, hostname: str, *, fresh: bool = False) -> Connection:
+    async def get(
+        self, reactor: Any, hostname: str, *, fresh: bool = False, tls: bool = True
+    ) -> Connection:
         """
         :param hostname: how we introduce ourselves.
         :param fresh: whether it must be a new connection.
+        :param tls: whether to use STARTTLS that nobody demands.
         :raise Rejected: if there is none to be had.
         """
         while True:
@@ -66,15 +82,12 @@ class Pool:
             await self._turn(reactor)
         self._taken += 1
         try:
-            return await self._connect_somehow(reactor, hostname)
+            return await self._connect(reactor, hostname, tls)
         except Lost as error:
-            self.log.warn(
-                "next hop {hop} cannot be used: {reason}",
-                event="relay",
-                hop=str(self._hop),
-                reason=error.reason,
-            )
-            raise
+            if not isinstance(error, TLSFailed) or self._hop.verified:
+                raise
+        # Nobody was promised TLS, and there is mail to be relayed (RFC 7435 section 3).
+        return await self.get(reactor, hostname, fresh=True, tls=False)
 
     async def _turn(self, reactor: Any) -> None:
         turn: Deferred[None] = Deferred()
@@ -88,42 +101,45 @@ class Pool:
             with suppress(ValueError):
                 self._queue.remove(turn)
 
-    async def _connect_somehow(self, reactor: Any, hostname: str) -> Connection:
-        hop = self._hop
-        if hop.verified or hop.tls is None:
-            return await self._connect(reactor, hostname)
-        try:
-            return await self._connect(reactor, hostname)
-        except TLSFailed:
-            # Nobody was promised TLS, and there is mail to be relayed (RFC 7435 section 3).
-            self._taken += 1
-            return await self._connect(reactor, hostname, tls=False)
-
-    async def _connect(self, reactor: Any, hostname: str, *, tls: bool = True) -> Connection:
+    async def _connect(self, reactor: Any, hostname: str, tls: bool) -> Connection:
         hop = self._hop
         creator = hop.tls if hop.implicit else None
         factory = Factory.forProtocol(lambda: Connection(reactor, self._timeouts, creator))
         factory.noisy = False
+        connecting = maybeDeferred(self._endpoint(reactor).connect, factory)
+        connecting.addTimeout(self._timeouts.connect, reactor, _too_late)
         try:
-            connecting = self._endpoint(reactor).connect(factory)
-            connection: Connection = await connecting.addTimeout(self._timeouts.connect, reactor)
-        except BaseException as error:
+            connection: Connection = await connecting
+        except (CancelledError, ConnectingCancelledError):
             self._free()
-            if isinstance(error, CancelledError) or not isinstance(error, Exception):
-                raise
+            raise CancelledError from None
+        except Exception as error:
+            self._free()
             reason = str(error) or type(error).__name__
+            self._warn("next hop {hop} cannot be reached: {reason}", reason)
             raise Lost(UNREACHABLE, reason) from None
         self._connections.add(connection)
         connection.closed.addCallback(lambda _: self._connections.discard(connection))
         connection.on_gone = self._gone
-        await set_up(connection, hop, hostname, tls=tls)
+        try:
+            await set_up(connection, hop, hostname, tls=tls)
+        except BaseException as error:
+            # Most have done so already.
+            connection.end(Lost(LOST, str(error)))
+            raise
         self.features = connection.features
         return connection
 
     def _gone(self, connection: Connection) -> None:
         if connection in self._idle:
+            # Every server closes those that it has nothing to do with.
             self._idle.remove(connection)
+        elif connection.gone is not None and not connection.gone.planned:
+            self._warn("next hop {hop} was lost: {reason}", connection.gone.reason)
         self._free()
+
+    def _warn(self, said: str, reason: str) -> None:
+        self.log.warn(said, event="relay", hop=str(self._hop), reason=reason)
 
     def _free(self) -> None:
         self._taken -= 1
@@ -145,9 +161,13 @@ class Pool:
         if connection.spent or old or len(self._idle) >= self._spare:
             connection.leave()
             return
-        connection.rest()
+        connection.rest(self._rested)
         self._idle.append(connection)
         self._next()
+
+    def _rested(self, connection: Connection) -> None:
+        self._idle.remove(connection)
+        connection.leave()
 
     def stop(self) -> Deferred[Any]:
         """
@@ -159,6 +179,6 @@ class Pool:
             if connection in self._idle:
                 connection.leave()
             else:
-                connection.end(Lost(LOST, "the server stops"))
+                connection.end(Lost(LOST, "the server stops", planned=True))
         self._idle.clear()
         return DeferredList([connection.closed for connection in self._connections])

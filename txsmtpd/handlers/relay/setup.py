@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from ...core.replies import Reply
 from .answers import NO_LOGIN, NONSENSE, UNSAFE, UNWELCOME, Answer, Lost
 from .connection import Connection
 from .nexthop import Credentials, NextHop
 
-#: Who does not know EHLO (RFC 5321 section 3.2).
-_UNKNOWN = (500, 501, 502, 503, 504)
+#: What a command is answered with by who does not know it, as EHLO (RFC 5321 section 3.2).
+UNKNOWN = (500, 501, 502, 503, 504)
 
 
 async def set_up(connection: Connection, hop: NextHop, hostname: str, *, tls: bool = True) -> None:
@@ -31,6 +31,7 @@ async def set_up(connection: Connection, hop: NextHop, hostname: str, *, tls: bo
     await say_hello(connection, hop, hostname)
     if not connection.tls and (hop.verified or (tls and hop.tls is not None)):
         await _start_tls(connection, hop, hostname)
+    connection.verified = hop.verified
     if hop.credentials is not None:
         await _log_in(connection, hop.credentials)
 
@@ -55,7 +56,7 @@ async def say_hello(connection: Connection, hop: NextHop, hostname: str) -> None
     Say LHLO or EHLO, and HELO to who does not know that.
     """
     answer = await connection.ask(f"{'LHLO' if hop.lmtp else 'EHLO'} {hostname}")
-    if answer.code in _UNKNOWN and not (hop.lmtp or hop.verified):
+    if answer.code in UNKNOWN and not (hop.lmtp or hop.verified):
         want(connection, await connection.ask(f"HELO {hostname}"), 250, UNWELCOME)
         connection.features = {}
         return
@@ -130,7 +131,7 @@ async def _cram_md5(connection: Connection, credentials: Credentials) -> Answer:
     return await connection.ask(_base64(f"{credentials.name} {response}"))
 
 
-_MECHANISMS: dict[str, Callable[[Connection, Credentials], object]] = {
+_MECHANISMS: dict[str, Callable[[Connection, Credentials], Awaitable[Answer]]] = {
     "PLAIN": _plain,
     "LOGIN": _login,
     "CRAM-MD5": _cram_md5,
