@@ -42,6 +42,7 @@ _ELSEWHERE = (
     r"(abc|attrs?|collections|datetime|email|ipaddress|os|re|types|typing|twisted|zope)\..*",
     r"(Any|Awaitable|Callable|Clock|Coroutine|Deferred|IAddress|IProtocol|IReactorCore|IReactorTime|IStream.*)",
     r"(Callable\[\.\.\.|Iterable|Literal|Mapping|Sequence|TypeAlias|Failure|.*Error|Exception)",
+    r"(IOpenSSL.*|Network|AF|PROTO|Command|TLVs|Address|Generator|tuple\[.*)",
     r"txsmtpd\.(core\.hooks\.C|overrides\.M|testing\.replay\.Part)",
     r"(Content|When)",
 )

@@ -21,9 +21,12 @@ class Talk:
     A client of a handler in memory, which has been greeted.
     """
 
-    def __init__(self, handler: object, *more: object, **settings: Any) -> None:
+    def __init__(
+        self, handler: object, *more: object, protocol: Any = None, **settings: Any
+    ) -> None:
         settings = {"auth_require_tls": False, **settings}
-        self.client: Client = connect(make_factory(handler, *more, **settings))
+        factory = make_factory(handler, *more, **settings)
+        self.client: Client = connect(factory.beside(protocol=protocol))
         self.client.take()
 
     @property

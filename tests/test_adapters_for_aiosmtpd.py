@@ -13,18 +13,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import providedBy
 
 from txsmtpd import Rejected, adapters, hooks
+from txsmtpd.adapters.credentials import missing
 from txsmtpd.adapters.for_aiosmtpd import ONLY_OURS, from_cli, upper
 from txsmtpd.adapters.waiting import NoLoop
 from txsmtpd.core.session import Envelope, Session
 from txsmtpd.factory import SMTPFactory
 from txsmtpd.interfaces import IContentHook, IDATAHook, IRCPTHook
 from txsmtpd.protocol import LMTP
-from txsmtpd.proxy import HeaderReader
+from txsmtpd.tls import self_signed
 
 from .adapterskit import Talk, in_loop, settle
-from .certificates import server_context
 
 PEER = ("192.0.2.1", 54321)
+CERTIFICATE = self_signed("mx.example")
 
 
 class Recorder:
@@ -154,7 +155,9 @@ class HookTests(SynchronousTestCase):
         talk = Talk(adapters.aiosmtpd(Recorder(**dict.fromkeys(names))))
         talk.say("HELO a.example")
         heard = [*talk.mail(), *talk.say("RSET", "NOOP", "VRFY bob", "QUIT")]
-        self.assertEqual([line[:3] for line in heard], "250 250 354 250 250 250 252 221".split())
+        self.assertEqual(
+            [line[:3] for line in heard], ["250", "250", "354", "250", "250", "250", "252", "221"]
+        )
 
     def test_plain_methods(self) -> None:
         """
@@ -195,7 +198,7 @@ class HookTests(SynchronousTestCase):
         """
         It stands for a hook that is not there.
         """
-        talk = Talk(adapters.aiosmtpd(Recorder(NOOP=adapters.credentials.missing())))
+        talk = Talk(adapters.aiosmtpd(Recorder(NOOP=missing())))
         self.assertEqual(talk.say("NOOP"), ["250 2.0.0 OK"])
 
     def test_refusal_closes(self) -> None:
@@ -213,12 +216,7 @@ class HookTests(SynchronousTestCase):
         """
         One status is everyone's.
         """
-
-        def make(*handlers: Any, **settings: Any) -> SMTPFactory:
-            return SMTPFactory(*handlers, **settings).beside(protocol=LMTP)
-
-        self.patch(adapters_talk, "make_factory", _as(make))
-        talk = Talk(adapters.aiosmtpd(Recorder(DATA="250 Stored")))
+        talk = Talk(adapters.aiosmtpd(Recorder(DATA="250 Stored")), protocol=LMTP)
         talk.say("LHLO client.example")
         heard = talk.mail("a@example.org", "b@example.org")
         self.assertEqual(heard[-2:], ["250 2.0.0 Stored"] * 2)
@@ -300,10 +298,7 @@ class EHLOTests(SynchronousTestCase):
             self.with_four("250 last", "250-XTRA"),
             ["250-mx.example", "250-HELP", "250-XTRA", "250 last"],
         )
-        self.assertEqual(
-            self.with_four("250-one\n250 two")[1:], ["250-HELP", "250-OK", "250 OK"][:0]
-            or ["250-HELP", "250 one / two"],
-        )
+        self.assertEqual(self.with_four("250-one\n250 two")[1:], ["250-HELP", "250-one", "250 two"])
 
     def test_four_arguments_without_a_word(self) -> None:
         self.assertEqual(self.with_four(None), ["250-mx.example", "250 HELP"])
@@ -359,7 +354,7 @@ class WhetherTests(SynchronousTestCase):
                 assert session.ssl["cipher"]
                 return answer
 
-        talk = Talk(adapters.aiosmtpd(Handler()), context_factory=server_context())
+        talk = Talk(adapters.aiosmtpd(Handler()), context_factory=CERTIFICATE)
         talk.greet()
         talk.say("STARTTLS")
         talk.client.start_tls()

@@ -11,7 +11,14 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsmtpd.adapters.waiting import ABSENT, NoLoop, as_deferred, awaitable_there, running_loop, then
+from txsmtpd.adapters.waiting import (
+    ABSENT,
+    NoLoop,
+    as_deferred,
+    awaitable_there,
+    running_loop,
+    then,
+)
 
 from .adapterskit import in_loop
 

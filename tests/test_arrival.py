@@ -95,7 +95,7 @@ class HeaderTests(ArrivalTestCase):
         """
         Whole, octet by octet and cut everywhere, with all of a session behind it.
         """
-        behind = b"EHLO c.example\r\nNOOP\r\nQUIT\r\n"
+        behind = b"HELO c\r\nNOOP\r\nQUIT\r\n"
         for header in (V1, v2(), v2("198.51.100.7", SSL)):
             for segments in self.segments(header, behind):
                 for together in (False, True):
@@ -202,6 +202,18 @@ class HeaderTests(ArrivalTestCase):
         client = self.connect()
         client.send(b"x", V1, b"EHLO c.example\r\n")
         self.assert_turned_away(client, "not a line of the PROXY protocol")
+
+    def test_transport_that_goes_on(self) -> None:
+        """
+        Some transports give more, though they are to close.
+        """
+        protocol = self.factory().buildProtocol(None)
+        transport = StringTransport(peerAddress=IPv4Address("TCP", *PROXY))
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"x")
+        protocol.dataReceived(V1)
+        self.assertEqual(transport.value(), b"")
+        self.assertTrue(transport.disconnecting)
 
     def test_binary_behind_it(self) -> None:
         """

@@ -4,19 +4,21 @@ Tests for :mod:`txsmtpd.extensions.behalf`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from txsmtpd.core.replies import Declined, Rejected
 from txsmtpd.core.session import Session
 from txsmtpd.core.settings import Settings
 from txsmtpd.extensions.behalf import (
     UNAVAILABLE,
     OnBehalf,
+    Reader,
     address,
     harmless,
     host_name,
@@ -134,6 +136,60 @@ class ReaderTests(SynchronousTestCase):
 
 
 class OnBehalfTests(SynchronousTestCase):
+    def run_with(self, argument: str, via: Any = PROXY) -> Any:
+        """
+        What XFORWARD and its like come to with this argument.
+        """
+
+        class Shown(OnBehalf):
+            name = "XSHOWN"
+            readers: ClassVar[Mapping[str, Reader]] = {"PORT": port, "NAME": optional(str)}
+
+            def said(self, context: Any, attributes: dict[str, str]) -> Any:
+                return attributes
+
+        shown = Shown(Settings(trusted_proxies=["192.0.2.0/24"]))
+        return shown.verbs()["XSHOWN"].run(SimpleNamespace(session=Session(via=via)), argument)
+
+    def test_attributes(self) -> None:
+        for argument, expected in {
+            "PORT=25": {"PORT": "25"},
+            "port=25 Name=a+20b": {"PORT": "25", "NAME": "a b"},
+            "  PORT=25   NAME=[unavailable]": {"PORT": "25", "NAME": UNAVAILABLE},
+            "NAME=" + "x" * 255: {"NAME": "x" * 255},
+        }.items():
+            self.assertEqual(self.run_with(argument), expected)
+
+    def test_malformed(self) -> None:
+        for argument, text in {
+            "": "Syntax: XSHOWN attribute=value...",
+            "PORT": "Syntax: XSHOWN attribute=value...",
+            "PORT=": "Syntax: XSHOWN attribute=value...",
+            "PORT =25": "Syntax: XSHOWN attribute=value...",
+            "=25": "Bad XSHOWN attribute name",
+            "FOO=bar": "Bad XSHOWN attribute name",
+            "\u017fPORT=25": "Bad XSHOWN attribute name",
+            "PORT=25 port=25": "PORT given twice",
+            "PORT=x": "Bad PORT syntax",
+            "NAME=a=b": "Bad NAME syntax",
+            "NAME=a+2": "Bad NAME syntax",
+            "NAME=+0D+0A": "Bad NAME syntax",
+            "NAME=+FF": "Bad NAME syntax",
+            "NAME=\u00e9": "Bad NAME syntax",
+            "NAME=" + "x" * 256: "Bad NAME syntax",
+        }.items():
+            error = self.assertRaises(Rejected, self.run_with, argument)
+            self.assertEqual(str(error.reply), f"501 5.5.4 {text}")
+
+    def test_not_trusted(self) -> None:
+        """
+        That is no mistake of the client's.
+        """
+        error = self.assertRaises(Declined, self.run_with, "FOO", CLIENT)
+        self.assertEqual(str(error.reply), "550 5.7.0 Insufficient authorization")
+        # As in Postfix.
+        self.assertRaises(Rejected, self.run_with, "", CLIENT)
+
     def test_says_nothing(self) -> None:
         """
         What comes of it is said by each of the two commands.
@@ -141,7 +197,7 @@ class OnBehalfTests(SynchronousTestCase):
 
         class Silent(OnBehalf):
             name = "XSILENT"
-            readers = {"PORT": port}
+            readers: ClassVar[Mapping[str, Reader]] = {"PORT": port}
 
         silent = Silent(Settings(trusted_proxies=["192.0.2.0/24"]))
         context: Any = SimpleNamespace(session=Session(via=PROXY))

@@ -34,6 +34,7 @@ from docs.code import (
     extension,
     lookup,
     mechanism,
+    outbox,
     ping,
     plugin,
     realm,
@@ -299,16 +300,54 @@ class CodeTests(SynchronousTestCase):
         self.assertEqual(port, 2525)
 
     def test_extension(self) -> None:
-        handler = RecordingHandler()
-        client = connect(extension.make_factory(handler, reactor=task.Clock(), hostname="a"))
+        settings: dict[str, Any] = {"hostname": "a", "auth_require_tls": False}
+        client = connect(
+            extension.make_factory(
+                RecordingHandler(),
+                reactor=task.Clock(),
+                authenticator=lambda *arguments: True,
+                **settings,
+            )
+        )
         client.send(b"EHLO client.example\r\n")
-        self.assertIn(b"250-MT-PRIORITY\r\n", client.take())
-        for value, code in {"=-3": "250", "=10": "501", "=+3": "501", "": "501"}.items():
-            (reply,) = self.said(client, f"MAIL FROM:<a@b.example> MT-PRIORITY{value}")
+        self.assertNotIn(b"XCAMPAIGN", client.take())
+        self.said(client, "AUTH PLAIN AGFubgB3b25kZXJsYW5k")
+        client.send(b"EHLO client.example\r\n")
+        self.assertIn(b"250-XCAMPAIGN\r\n", client.take())
+        for value, code in {
+            "=spring+20sale": "250", "=+zz": "501", f"={'x' * 41}": "501", "=": "501", "": "501",
+        }.items():  # fmt: skip
+            (reply,) = self.said(client, f"MAIL FROM:<a@b.example> XCAMPAIGN{value}")
             self.assertEqual(reply[:3], code)
             if code == "250":
-                self.assertEqual(client.protocol.envelope.priority, -3)
+                self.assertEqual(client.protocol.envelope.campaign, "spring sale")
                 self.said(client, "RSET")
+
+    def test_outbox(self) -> None:
+        handler, clock = outbox.Outbox(), task.Clock()
+        client = connect(make_factory(handler, reactor=clock))
+        client.send(b"EHLO client.example\r\n")
+        said = client.take()
+        self.assertIn(b"\r\n250-FUTURERELEASE ", said)
+        self.assertIn(b"\r\n250-MT-PRIORITY\r\n", said)
+        for number, parameters in enumerate(("", "HOLDFOR=60", "MT-PRIORITY=-3", "MT-PRIORITY=5")):
+            sender, *replies = self.said(
+                client,
+                f"MAIL FROM:<{number}@a.example> {parameters}",
+                "RCPT TO:<b@c.example>",
+                "BDAT 0 LAST",
+            )
+            self.assertEqual(sender[4:9], "2.3.6" if "=5" in parameters else "2.1.0")
+            self.assertEqual(replies[-1], f"250 2.0.0 {number + 1} waiting")
+
+        def due() -> list[str]:
+            return [str(each.mail_from)[0] for each in handler.due(clock.seconds())]
+
+        self.assertEqual((due(), due()), (["0", "3", "2"], []))
+        clock.advance(59)
+        self.assertEqual(due(), [])
+        clock.advance(1)
+        self.assertEqual(due(), ["1"])
 
     def plain(self, name: str, password: str) -> str:
         return "AUTH PLAIN " + b64encode(f"\0{name}\0{password}".encode()).decode()

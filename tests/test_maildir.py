@@ -315,7 +315,7 @@ class FileNameTests(MaildirCase):
         """
         A file in tmp/ that has our name is somebody's: it is neither used nor removed.
         """
-        self.patch(module, "_unique_name", lambda when: "name")
+        self.patch(module, "unique_name", lambda when: "name")
         with open(os.path.join(self.path, "tmp", "name"), "wb") as file:
             file.write(b"theirs")
         self.assert_refused(self.receiver().finish(), FAILED)

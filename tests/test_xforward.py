@@ -17,7 +17,10 @@ from . import corekit
 from .test_flow import MESSAGE, codes
 from .test_xclient import VIA, XClientTestCase
 
-WHOLE = "NAME=client.example ADDR=203.0.113.9 PORT=40000 PROTO=ESMTP HELO=client.example IDENT=4A SOURCE=REMOTE"
+WHOLE = (
+    "NAME=client.example ADDR=203.0.113.9 PORT=40000 PROTO=ESMTP HELO=client.example IDENT=4A"
+    " SOURCE=REMOTE"
+)
 MAIL = ("MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>")
 
 

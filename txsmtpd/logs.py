@@ -74,6 +74,28 @@ class SessionLog:
         peer = self.session.peer
         return peer[0] if isinstance(peer, tuple) else peer
 
+    def _tell(self, event: str, text: str, **facts: Any) -> None:
+        """
+        Log an event of the session, as `Logger.info` does.
+
+        That takes longer than all else about it, because it looks for the level in a list that it
+        sorts anew each time.
+        """
+        log = self._log
+        log.observer(
+            {
+                "log_logger": log,
+                "log_level": LogLevel.info,
+                "log_namespace": log.namespace,
+                "log_source": log.source,
+                "log_format": text,
+                "log_time": time.time(),
+                "event": event,
+                "session": self._id,
+                **facts,
+            }
+        )
+
     def heard(self, line: bytes, *, secret: bool) -> None:
         """
         A line of the dialog, where every line is logged.
@@ -81,7 +103,7 @@ class SessionLog:
         :param secret: whether it is an answer to a challenge.
         """
         shown = MASK if secret else masked(line, self._name_of(line) is not None)
-        self._log.info("{session} C: {line}", event="command", session=self._id, line=shown)
+        self._tell("command", "{session} C: {line}", line=shown)
 
     def said(self, reply: Reply) -> None:
         """
@@ -89,13 +111,13 @@ class SessionLog:
         """
         words = f"334 {MASK}" if reply.code == 334 else reply.wire.decode("utf-8")
         for line in words.splitlines():
-            self._log.info("{session} S: {line}", event="reply", session=self._id, line=line)
+            self._tell("reply", "{session} S: {line}", line=line)
 
     def junk(self) -> None:
         """
         What the client has sent first is the beginning of no command.
         """
-        self._log.info("{session}: the client does not speak SMTP", event="junk", session=self._id)
+        self._tell("junk", "{session}: the client does not speak SMTP")
 
     def refused(self, line: bytes | None, transaction: str, reply: Reply) -> None:
         """
@@ -106,10 +128,9 @@ class SessionLog:
         verb = "session" if line is None else self._name_of(line) or "unknown command"
         # The addresses are wanted; what other commands bring may be a password.
         command = masked(line, True) if line is not None and verb in ("MAIL", "RCPT") else verb
-        self._log.info(
+        self._tell(
+            "refusal",
             "{session}: [{peer}] {command} refused: {reply}",
-            event="refusal",
-            session=self._id,
             transaction=transaction,
             peer=self._peer,
             verb=verb,
@@ -138,33 +159,26 @@ class SessionLog:
             reply = next((each for each in verdicts if not each.positive), reply)
             said = "{verdicts}"
         self._messages += any(each.positive for each in verdicts)
-        log = self._log
-        # What Logger.info does.  That takes longer than all else about a small message's log line,
-        # because it looks for the level in a list that it sorts anew each time.
-        event = {
-            "log_logger": log,
-            "log_level": LogLevel.info,
-            "log_namespace": log.namespace,
-            "log_source": log.source,
-            "log_format": "{session}: message {transaction} from <{sender}> to {recipients},"
-            f" {{size}} octets: {said}{{unheard}}",
-            "log_time": time.time(),
-            "event": "transaction",
-            "session": self._id,
-            "transaction": envelope.id,
-            "sender": envelope.mail_from,
-            "recipients": addresses,
-            "size": size,
-            "priority": envelope.priority,
-            "reply": reply.text,
-            "code": reply.code,
-            "verdicts": [each.text for each in verdicts],
-            "unheard": ", but the client had gone" if gone else "",
-        }
+        facts: dict[str, Any] = {}
         if envelope.forwarded:
-            event["forwarded"] = envelope.forwarded
-            event["log_format"] += ", forwarded: {forwarded}"
-        log.observer(event)
+            facts["forwarded"] = envelope.forwarded
+            said += ", forwarded: {forwarded}"
+        self._tell(
+            "transaction",
+            "{session}: message {transaction} from <{sender}> to {recipients}, {size} octets: "
+            + said
+            + "{unheard}",
+            transaction=envelope.id,
+            sender=envelope.mail_from,
+            recipients=addresses,
+            size=size,
+            priority=envelope.priority,
+            reply=reply.text,
+            code=reply.code,
+            verdicts=[each.text for each in verdicts],
+            unheard=", but the client had gone" if gone else "",
+            **facts,
+        )
 
     def introduced(self, session: Session) -> None:
         """
@@ -172,10 +186,9 @@ class SessionLog:
         """
         self.session = session
         via = session.via
-        self._log.info(
+        self._tell(
+            "client",
             "{session}: [{via}] speaks for {client_name} [{peer}]",
-            event="client",
-            session=self._id,
             via=via[0] if isinstance(via, tuple) else via,
             peer=self._peer,
             client_name=session.client_name,
@@ -185,10 +198,9 @@ class SessionLog:
         """
         The connection is gone.
         """
-        self._log.info(
+        self._tell(
+            "connection",
             "{session}: {host_name} [{peer}] left after {messages} messages: {reason}",
-            event="connection",
-            session=self._id,
             peer=self._peer,
             host_name=self.session.host_name,
             messages=self._messages,
@@ -199,10 +211,9 @@ class SessionLog:
         """
         The connection is gone, and there was no PROXY header that we believe.
         """
-        self._log.info(
+        self._tell(
+            "proxy",
             "{session}: [{peer}] left without a PROXY header that we believe: {reason}",
-            event="proxy",
-            session=self._id,
             peer=self._peer,
             reason=reason,
         )
@@ -211,10 +222,9 @@ class SessionLog:
         """
         The connection is gone, and TLS was never on.
         """
-        self._log.info(
+        self._tell(
+            "handshake",
             "{session}: [{peer}] left without a TLS handshake: {reason}",
-            event="handshake",
-            session=self._id,
             peer=self._peer,
             reason=reason,
         )

@@ -9,8 +9,10 @@ import os
 import ssl
 import subprocess
 from base64 import b64encode
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.trial.unittest import SkipTest
 
@@ -23,6 +25,7 @@ CONTENT = b"Subject: x\r\n\r\nbody\r\n"
 USER, PASSWORD = "ann@example.com", "se:cret pass%1+/="
 WRONG = "wr0ng-pass-word"
 
+T = TypeVar("T")
 Ended = subprocess.CompletedProcess[bytes]
 
 
@@ -73,6 +76,14 @@ class SecureTestCase(InteropTestCase):
         :return: one of Python's, that believes our CA only.
         """
         return ssl.create_default_context(cadata=self.ca.pem.decode(), **how)
+
+    def each(self, do: Callable[[str], T], what: Iterable[str]) -> dict[str, T]:
+        """
+        Do something that mostly waits, such as to fail to log in, with all of these at once.
+        """
+        names = list(what)
+        with ThreadPoolExecutor(len(names)) as pool:
+            return dict(zip(names, pool.map(do, names), strict=True))
 
     def assertSecret(self, server: Server, *secrets: str) -> None:
         """

@@ -11,6 +11,7 @@ import shutil
 import smtplib
 import time
 from base64 import b64encode
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from .secure import (
     USER,
     WRONG,
     CurlTestCase,
+    Ended,
     GsaslTestCase,
     MsmtpTestCase,
     NodemailerTestCase,
@@ -63,9 +65,12 @@ class SwaksTests(SwaksTestCase):
                 self.assertIn(f" 250 2.1.0 Hello {USER}", said)
                 message = self.assertDelivered(server, CONTENT, what=name)
                 self.assertIn(" with ESMTPSA id ", message.received)
-        for name in ("PLAIN", "LOGIN", "CRAM-MD5"):
-            said = self.assertStatus(self.swaks(server.port, "--tls", *self.auth(name, WRONG)), 28)
-            self.assertIn("<~* 535 5.7.8 ", said)
+
+        def fail(name: str) -> Ended:
+            return self.swaks(server.port, "--tls", *self.auth(name, WRONG))
+
+        for refused in self.each(fail, ("PLAIN", "LOGIN", "CRAM-MD5")).values():
+            self.assertIn("<~* 535 5.7.8 ", self.assertStatus(refused, 28))
         # What it knows and we do not.
         for name in ("CRAM-SHA1", "DIGEST-MD5"):
             self.assertStatus(self.swaks(server.port, "--tls", *self.auth(name)), 28)
@@ -111,10 +116,13 @@ class CurlTests(CurlTestCase):
             sent = self.curl(f"{scheme}:{port}", "--ssl-reqd", "--sasl-ir", *self.login())
             self.assertStatus(sent)
             self.assertDelivered(server, CONTENT)
-        for name in names:
+
+        def fail(name: str) -> Ended:
             options = ["--login-options", f"AUTH={name}", "--user", f"{USER}:{WRONG}"]
+            return self.curl(f"smtps:{server.ports[1]}", *options)
+
+        for refused in self.each(fail, names).values():
             # CURLE_LOGIN_DENIED
-            refused = self.curl(f"smtps:{server.ports[1]}", *options)
             self.assertIn("< 535 5.7.8 ", self.assertStatus(refused, 67))
         self.assertSecret(server, PASSWORD, WRONG)
 
@@ -146,9 +154,12 @@ class MsmtpTests(MsmtpTestCase):
                 self.assertStatus(self.msmtp(port, starttls, *self.auth(name)))
                 message = self.assertDelivered(server, CONTENT, what=name)
                 self.assertIn(" with ESMTPSA id ", message.received)
-        for name in names:
+
+        def fail(name: str) -> Ended:
+            return self.msmtp(server.port, *self.auth(name, WRONG))
+
+        for refused in self.each(fail, names).values():
             # EX_NOPERM
-            refused = self.msmtp(server.port, *self.auth(name, WRONG))
             self.assertIn(": 535 5.7.8 ", self.assertStatus(refused, 77))
         self.assertSecret(server, PASSWORD, WRONG)
 
@@ -158,13 +169,18 @@ class GsaslTests(GsaslTestCase):
     GNU SASL's own client, which proves the server's knowledge too, and knows channel bindings.
     """
 
-    def assertTrusted(self, said: str) -> None:
-        self.assertTrue(said.startswith("0 "), said)
-        self.assertIn("server trusted", said)
+    def assertServed(self, server: Server, *mechanisms: str) -> None:
+        def login(mechanism: str, password: str = PASSWORD) -> str:
+            # It refuses to do without a channel binding where there is one.
+            how = [] if mechanism.endswith("-PLUS") else ["--no-cb"]
+            return self.gsasl(server, mechanism, *how, password=password)
 
-    def assertUnknown(self, said: str) -> None:
-        self.assertFalse(said.startswith("0 "), said)
-        self.assertIn("\n535 5.7.8 ", said)
+        for name, said in self.each(login, mechanisms).items():
+            self.assertTrue(said.startswith("0 "), said)
+            self.assertIn("server trusted", said, name)
+        for said in self.each(partial(login, password=WRONG), mechanisms).values():
+            self.assertFalse(said.startswith("0 "), said)
+            self.assertIn("\n535 5.7.8 ", said)
 
     def test_mechanisms(self) -> None:
         """
@@ -173,11 +189,7 @@ class GsaslTests(GsaslTestCase):
         keys = f"{USER}:{verifier.verifier(PASSWORD)}"
         for users in (self.users(), self.users(keys, f"plain:{WRONG}")):
             server = self.serve(*self.tls(), users, "--verbose")
-            for name in ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"):
-                # It refuses to do without a channel binding where there is one.
-                how = [] if name.endswith("-PLUS") else ["--no-cb"]
-                self.assertTrusted(self.gsasl(server, name, *how))
-                self.assertUnknown(self.gsasl(server, name, *how, password=WRONG))
+            self.assertServed(server, "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN")
             self.assertSecret(server, PASSWORD, WRONG)
 
     def test_passwords_only(self) -> None:
@@ -185,10 +197,7 @@ class GsaslTests(GsaslTestCase):
         What takes the password itself, which may be kept for some users only.
         """
         server = self.serve(*self.tls(), self.users())
-        for name in ("SCRAM-SHA-1-PLUS", "SCRAM-SHA-1", "CRAM-MD5"):
-            how = [] if name.endswith("-PLUS") else ["--no-cb"]
-            self.assertTrusted(self.gsasl(server, name, *how))
-            self.assertUnknown(self.gsasl(server, name, *how, password=WRONG))
+        self.assertServed(server, "SCRAM-SHA-1-PLUS", "SCRAM-SHA-1", "CRAM-MD5")
 
     def test_own_mechanism(self) -> None:
         """
@@ -211,9 +220,12 @@ class NodemailerTests(NodemailerTestCase):
                 self.assertEqual(sent.get("accepted"), [ANN], sent)
                 message = self.assertDelivered(server, CONTENT, what=name or "any")
                 self.assertIn(" with ESMTPSA id ", message.received)
-        for name in ("PLAIN", "CRAM-MD5"):
+
+        def fail(name: str) -> dict[str, Any]:
             wrong = {"user": USER, "pass": WRONG}
-            refused = self.nodemailer(server.port, auth=wrong, authMethod=name)
+            return self.nodemailer(server.port, auth=wrong, authMethod=name)
+
+        for refused in self.each(fail, ("PLAIN", "LOGIN", "CRAM-MD5")).values():
             self.assertEqual(refused["code"], "EAUTH")
             self.assertTrue(refused["response"].startswith("535 5.7.8 "), refused)
         refused = self.nodemailer(server.port, requireTLS=True)
@@ -318,9 +330,13 @@ class PythonTests(SecureTestCase):
                 method = getattr(client, f"auth_{mechanism_name}")
                 self.assertEqual(client.auth(mechanism_name, method)[0], 235, name)
                 self.assertEqual(client.mail(BOB)[1], f"2.1.0 Hello {name}".encode())
-            client = self.connect(server)
+
+        def fail(name: str) -> int:
             wrong = b64encode(f"\0{name}\0{WRONG}".encode()).decode()
-            self.assertEqual(client.docmd("AUTH", f"PLAIN {wrong}")[0], 535, name)
+            return self.connect(server).docmd("AUTH", f"PLAIN {wrong}")[0]
+
+        refused = self.each(fail, (*hashes, "nobody"))
+        self.assertEqual(refused, dict.fromkeys((*hashes, "nobody"), 535))
         self.assertSecret(server, PASSWORD, WRONG, *hashes.values())
 
     def test_file_changes(self) -> None:
@@ -448,13 +464,11 @@ class StartTests(SecureTestCase):
         path = self.file(b"ann\n")
         sentences = {
             f"users:{path}": f"--auth: {path}: line 1 has no colon between user name and password",
-            "users:/nowhere": "--auth: /nowhere: No such file or directory",
             "nobody:x": "--auth: there is no checker 'nobody': say users:FILE",
         }
         for spec, sentence in sentences.items():
             said = self.assertRefusedAtStart("--auth", spec, "--auth-without-tls")
             self.assertEqual(said, sentence)
-        self.assertIn("under TLS only", self.assertRefusedAtStart(self.users()))
 
     def test_checkers_of_twisted(self) -> None:
         """

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from zope.interface import directlyProvides
 
 from ..core.grammar import ascii_upper
-from ..core.hooks import HOOKS
+from ..core.hooks import HOOKS, as_reply
 from ..core.session import Envelope, Session
 from .exchange import mechanisms
 from .for_smtpd import ProcessMessage
@@ -238,11 +238,12 @@ class AiosmtpdHandler:
         kept = server.keep()
 
         def read(status: Any) -> Any:
-            last = as_verdict(status)
+            last = as_reply(as_verdict(status))
             if last is None:
                 return [*responses, *kept]
-            reply = last if isinstance(last, str) else str(last)
-            return [*responses, *kept, reply] if reply.startswith("250") else last
+            if not last.positive:
+                return last
+            return [*responses, *kept, *(f"250 {text}" for text in last.lines)]
 
         def finish(answer: Any) -> Any:
             server.keep_no_more()

@@ -109,7 +109,7 @@ class Settings:
     authenticator: Any = attrs.field(default=None, repr=False)
     #: A `twisted.cred.portal.Portal` that is asked for an `ISMTPUser`.
     portal: Any = attrs.field(default=None, repr=False)
-    #: `ICredentialsChecker`s, asked in order.
+    #: Each an `ICredentialsChecker`, asked in order.
     checkers: tuple[Any, ...] = attrs.field(default=(), converter=tuple, repr=False)
     #: The SASL mechanisms that there are, those preferred first; None is those of `txsmtpd.sasl`.
     mechanisms: Any = attrs.field(default=None, repr=False)

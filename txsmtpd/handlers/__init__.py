@@ -4,6 +4,7 @@ Handlers that are ready for use, and how the command line makes one.
 
 from .base import HandlerError, HandlerSpec
 from .debug import Debug
+from .mailboxes import Mailboxes
 from .maildir import Maildir
 from .message import Message
 from .registry import BUILTIN, known_handlers, make_handler
@@ -16,6 +17,7 @@ __all__ = [
     "Debug",
     "HandlerError",
     "HandlerSpec",
+    "Mailboxes",
     "Maildir",
     "Message",
     "RejectUnknown",

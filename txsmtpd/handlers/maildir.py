@@ -54,7 +54,7 @@ _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 _deliveries = count(1)
 
 
-def _unique_name(when: datetime) -> str:
+def unique_name(when: datetime) -> str:
     """
     A file name that no other delivery has, on any machine that shares the directory
     (https://cr.yp.to/proto/maildir.html).
@@ -73,13 +73,13 @@ def _sync_directory(path: str) -> None:
         os.close(fd)
 
 
-def _make_directory(path: str) -> None:
+def make_directory(path: str) -> None:
     """
     Make a directory, and those above it, that only our user may enter, if it is missing.
     """
     if os.path.isdir(path):
         return
-    _make_directory(os.path.dirname(path))
+    make_directory(os.path.dirname(path))
     # Another process may make it at the same time.
     with suppress(FileExistsError):
         os.mkdir(path, 0o700)
@@ -93,7 +93,7 @@ def make_maildir(path: str) -> None:
     Make what is missing of a Maildir, for this user only.
     """
     for name in ("tmp", "new", "cur"):
-        _make_directory(os.path.join(path, name))
+        make_directory(os.path.join(path, name))
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -112,17 +112,25 @@ class Forgotten(Exception):
 
 
 @attrs.define(eq=False)
-class MessageFile:
+class Storage:
     """
-    One message on its way through ``tmp/`` into ``new/``.
-
-    Every method blocks, and after one that failed nothing is left on disk.
+    Where a message is put.
     """
 
     directory: str
     name: str
     #: Whether to give it up: any thread may set this at any time.
     forgotten: bool = attrs.field(default=False, init=False)
+
+
+@attrs.define(eq=False)
+class MessageFile(Storage):
+    """
+    One message on its way through ``tmp/`` into ``new/``.
+
+    Every method blocks, and after one that failed nothing is left on disk.
+    """
+
     _fd: int | None = attrs.field(default=None, init=False)
     #: Where the file is, once it is ours.
     _path: str | None = attrs.field(default=None, init=False)
@@ -213,6 +221,7 @@ class MaildirMessage:
     """
     Takes the content of one message.
 
+    :param file: a :class:`Storage` that can `append`, `deliver` and `discard`.
     :param head: what stands before the content.
     :param run: calls a function in a thread.
     :param transaction: what the log calls it.
@@ -222,7 +231,7 @@ class MaildirMessage:
 
     def __init__(
         self,
-        file: MessageFile,
+        file: Any,
         head: bytes,
         run: Callable[..., Deferred[Any]],
         transaction: str = "",
@@ -242,11 +251,11 @@ class MaildirMessage:
         if self._size <= MEMORY:
             return None
         self._on_disk = True
-        return self._in_thread(self._file.append, self._take())
+        return self._in_thread(self._file, self._file.append, self._take())
 
-    def finish(self) -> Deferred[None]:
+    def finish(self) -> Any:
         self._finished = True
-        return self._in_thread(self._file.deliver, self._take())
+        return self._in_thread(self._file, self._file.deliver, [b"".join(self._take())])
 
     def abort(self, reason: str) -> Deferred[None] | None:
         # After finish it is too late: the message may be somebody's.
@@ -254,39 +263,43 @@ class MaildirMessage:
             return None
         self._file.forgotten = True
         self._take()
-        return self._in_thread(self._file.discard) if self._on_disk else None
+        return self._in_thread(self._file, self._file.discard) if self._on_disk else None
 
     def _take(self) -> list[bytes]:
         held, self._held, self._size = self._held, [], 0
         return held
 
-    def _in_thread(self, job: Callable[..., None], *arguments: object) -> Deferred[None]:
+    def _in_thread(
+        self, file: Storage, job: Callable[..., None], *arguments: object
+    ) -> Deferred[None]:
         """
         Run a job when those before it have ended.
+
+        :param file: what it is about.
 
         To cancel what this returns gives the message up.  The job itself and its turn are not
         cancelled: they would be lost, and the thread would go on all the same.
         """
         waiting: Deferred[None] = Deferred()
-        waiting.addErrback(self._forget_if_cancelled)
+        waiting.addErrback(self._forget_if_cancelled, file)
         done = self._turn.run(self._run, job, *arguments)
-        done.addErrback(self._refuse)
+        done.addErrback(self._refuse, file)
         done.addCallbacks(waiting.callback, waiting.errback)
         return waiting
 
-    def _forget_if_cancelled(self, failure: Failure) -> Failure:
+    def _forget_if_cancelled(self, failure: Failure, file: Storage) -> Failure:
         if failure.check(CancelledError):
-            self._file.forgotten = True
+            file.forgotten = True
         return failure
 
-    def _refuse(self, failure: Failure) -> NoReturn:
+    def _refuse(self, failure: Failure, file: Storage) -> NoReturn:
         error = failure.value
         said = "message {transaction} cannot be delivered into maildir {path}"
         facts: dict[str, Any] = {
             "event": "delivery",
             "transaction": self._transaction,
-            "name": self._file.name,
-            "path": self._file.directory,
+            "name": file.name,
+            "path": file.directory,
         }
         if isinstance(error, OSError):
             # A full disk is no defect, and its log may be on it: no traceback for each message.
@@ -298,7 +311,15 @@ class MaildirMessage:
         raise Rejected(STORAGE_FULL if full else LOCAL_ERROR)
 
 
-def _local_time() -> datetime:
+def unwritable(path: str, error: OSError) -> HandlerError:
+    """
+    What is said to whoever starts the server.
+    """
+    reason = error.strerror or type(error).__name__
+    return HandlerError(f"maildir {path}: cannot be written: {reason}")
+
+
+def local_time() -> datetime:
     return datetime.now().astimezone()
 
 
@@ -319,7 +340,7 @@ class Maildir:
         path: str | os.PathLike[str],
         *,
         run: Callable[..., Deferred[Any]] | None = None,
-        now: Callable[[], datetime] = _local_time,
+        now: Callable[[], datetime] = local_time,
     ) -> None:
         # twistd changes its directory between reading its options and starting its services.
         self.path = os.path.abspath(path)
@@ -346,12 +367,11 @@ class Maildir:
             make_maildir(self.path)
             self._try_delivery()
         except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise HandlerError(f"maildir {self.path}: cannot be written: {reason}") from error
+            raise unwritable(self.path, error) from error
 
     def _try_delivery(self) -> None:
         # Readers pass over a name that begins with a dot.
-        probe = MessageFile(self.path, f".{_unique_name(self._now())}")
+        probe = MessageFile(self.path, f".{unique_name(self._now())}")
         probe.deliver([b""])
         probe.discard()
 
@@ -362,12 +382,12 @@ class Maildir:
             *map(trace.delivered_to, envelope.rcpt_tos),
             trace.received(session, envelope, server.hostname, when),
         ]
-        file = MessageFile(self.path, _unique_name(when))
-        run = self._run or _runner(session.reactor)
+        file = MessageFile(self.path, unique_name(when))
+        run = self._run or runner(session.reactor)
         return MaildirMessage(file, b"".join(head), run, envelope.id)
 
 
-def _runner(reactor: Any) -> Callable[..., Deferred[Any]]:
+def runner(reactor: Any) -> Callable[..., Deferred[Any]]:
     def run(job: Callable[..., Any], *arguments: object) -> Deferred[Any]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), job, *arguments)
 

@@ -12,9 +12,9 @@ from twisted.python.reflect import namedAny
 
 from .. import adapters
 from ..interfaces import ISMTPHandlerFactory
+from . import mailboxes
 from .base import HandlerSpec
 from .debug import Debug
-from .maildir import Maildir
 from .reject_unknown import RejectUnknown
 from .relay import Relay
 from .sink import Sink
@@ -32,8 +32,9 @@ BUILTIN: dict[str, HandlerSpec] = {
         HandlerSpec(
             "maildir",
             "maildir:DIR",
-            "deliver into a Maildir, which is made if it is missing",
-            Maildir.from_spec,
+            "deliver into a Maildir, made if missing; one for each recipient if DIR has {address},"
+            " {local}, {domain} or {detail}",
+            mailboxes.from_spec,
         ),
         HandlerSpec(
             "reject-unknown",

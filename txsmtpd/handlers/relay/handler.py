@@ -26,7 +26,7 @@ from .answers import LOST, Lost
 from .connection import Timeouts
 from .nexthop import NextHop, from_relay, from_relay_lmtp, from_relay_tls
 from .origin import introduce
-from .parameters import PROMISED
+from .parameters import LIKELY, PROMISED
 from .pool import Pool
 from .transaction import BinaryContent, Content, Transaction
 
@@ -55,6 +55,9 @@ class Relay:
     :param endpoint: makes what to connect to, of a reactor; None is the next hop's own.
     :param now: the time, with its zone.
     """
+
+    #: What it passes on or refuses, as the standards want it.
+    honours = ("DELIVERBY", "FUTURERELEASE", "MT-PRIORITY", "REQUIRETLS")
 
     def __init__(
         self,
@@ -103,12 +106,12 @@ class Relay:
 
     def handle_EHLO(
         self, server: Any, session: Session, envelope: Envelope, hostname: str, responses: list[str]
-    ) -> list[str] | None:
+    ) -> list[str]:
         """
         Offer nothing of which we know that the next hop would have to refuse it.
         """
         features = self._pool.features
-        return None if features is None else [*_offered(responses, features)]
+        return [*_offered(responses, LIKELY if features is None else features)]
 
     async def handle_MAIL(
         self, server: Any, session: Session, envelope: Envelope, address: str, options: Parameters

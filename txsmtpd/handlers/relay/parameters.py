@@ -49,7 +49,10 @@ PROMISED = {
     "REQUIRETLS": ("REQUIRETLS",),
     "DELIVERBY": ("DELIVERBY",),
     "FUTURERELEASE": ("FUTURERELEASE",),
+    "MT-PRIORITY": ("MT-PRIORITY",),
 }
+#: What we take it to offer as long as we do not know: nearly all servers do.
+LIKELY = {"8BITMIME": "", "BINARYMIME": "", "CHUNKING": "", "SMTPUTF8": "", "DSN": ""}
 
 _SUCCESS = re.compile(r"(?:^|,)SUCCESS(?:,|$)", re.IGNORECASE)
 
