@@ -42,8 +42,9 @@ _ELSEWHERE = (
     r"(abc|attrs?|collections|datetime|email|ipaddress|os|re|types|typing|twisted|zope)\..*",
     r"(Any|Awaitable|Callable|Clock|Coroutine|Deferred|IAddress|IProtocol|IReactorCore|IReactorTime|IStream.*)",
     r"(Callable\[\.\.\.|Iterable|Literal|Mapping|Sequence|TypeAlias|Failure|.*Error|Exception)",
-    r"(IOpenSSL.*|Network|AF|PROTO|Command|TLVs|Address|Generator|tuple\[.*)",
+    r"(IOpenSSL.*|Network|Address|Generator|tuple\[.*)",
     r"txsmtpd\.(core\.hooks\.C|overrides\.M|testing\.replay\.Part)",
+    r"txsmtpd\.(proxy\.(AF|PROTO|Command)|proxy_tlv\.TLVs)",
     r"(Content|When)",
 )
 nitpick_ignore_regex = [("py:.*", name) for name in _ELSEWHERE]

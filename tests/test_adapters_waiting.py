@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txsmtpd.adapters.waiting import (
     ABSENT,
     NoLoop,
+    _alone,
     as_deferred,
     awaitable_there,
     running_loop,
@@ -50,6 +51,7 @@ class WithoutLoopTests(SynchronousTestCase):
         self.assertIsNone(running_loop())
         error = self.assertRaises(RuntimeError, lambda: ABSENT.run_in_executor)
         self.assertEqual(str(error), SENTENCE)
+        self.assertFalse(hasattr(ABSENT, "__len__"))
 
     def test_runs(self) -> None:
         async def hook() -> str:
@@ -140,9 +142,10 @@ class WithoutLoopTests(SynchronousTestCase):
             finally:
                 cleaned.append(True)
 
-        result = as_deferred(hook())
+        running: Any = _alone(hook())
+        running.send(None)
         self.assertEqual(cleaned, [])
-        del result
+        running.close()
         self.assertEqual(cleaned, [True])
 
     def test_deferred_itself(self) -> None:
@@ -209,7 +212,8 @@ class WithLoopTests(SynchronousTestCase):
             result = as_deferred(hook())
             await asyncio.sleep(0)
             result.cancel()
-            await asyncio.sleep(0)
+            for _ in range(3):
+                await asyncio.sleep(0)
             self.failureResultOf(result, asyncio.CancelledError)
             self.assertEqual(cleaned, [True])
 

@@ -49,11 +49,14 @@ from docs.code import (
 from txsmtpd import interfaces
 from txsmtpd.core import states
 from txsmtpd.core.hooks import HOOKS
+from txsmtpd.core.session import Session
 from txsmtpd.core.settings import Settings
+from txsmtpd.factory import OPTIONAL
 from txsmtpd.handlers import BUILTIN
 from txsmtpd.sasl import BearerToken, ClientCertificate
 from txsmtpd.tap import Options
 from txsmtpd.testing import Client, RecordingHandler, connect, make_factory
+from txsmtpd.tls import self_signed
 from txsmtpd.users import UsersFile
 
 from .certificates import CA, make_ca
@@ -169,6 +172,25 @@ class HooksTests(SynchronousTestCase):
             if isinstance(value, InterfaceClass) and value.__module__ == interfaces.__name__
         ]
         self.assertEqual(sorted(shown), sorted(known))
+
+
+class ExtensionsTests(SynchronousTestCase):
+    def test_each_is_in_the_table(self) -> None:
+        handler: Any = RecordingHandler()
+        handler.honours = tuple(OPTIONAL)
+        factory = make_factory(
+            handler,
+            context_factory=self_signed("mx.example"),
+            authenticator=lambda *arguments: True,
+            trusted_proxies=["192.0.2.0/24"],
+        )
+        clear = Session(via=("192.0.2.1", 25), can_start_tls=True)
+        sessions = [clear, Session(via=clear.via, ssl={})]
+        lines = {each.keyword(session) for each in factory.rules.extensions for session in sessions}
+        offered = {line.split(" ")[0] for line in lines if line is not None}
+        table = read("reference/extensions.rst").split("====\n")[3]
+        rows = re.findall(r"^([A-Z0-9-]+)(?:, ([A-Z]+))? ", table, re.MULTILINE)
+        self.assertEqual({name for row in rows for name in row if name}, offered)
 
 
 class RepliesTests(SynchronousTestCase):

@@ -172,7 +172,9 @@ class DocumentedTests(LogsTestCase):
         log.said(OK)
         log.junk()
         log.refused(b"RCPT TO:<c@d>", "s.1", LOCAL_ERROR)
-        log.transaction(Envelope(), ["b@example.org"], 1, [OK], True)
+        log.introduced(log.session)
+        forwarded = {"ADDR": "203.0.113.9"}
+        log.transaction(Envelope(forwarded=forwarded), ["b@example.org"], 1, [OK], True)
         log.ended("done")
         log.no_handshake("done")
         log.no_header("done")

@@ -92,6 +92,44 @@ class SettingsTests(SynchronousTestCase):
         self.assertTaken("unknown_parameters", "reject", "ignore", "pass")
         self.assertRefused("unknown_parameters", "", "accept", None)
 
+    def test_networks(self) -> None:
+        settings = Settings(trusted_proxies=["192.0.2.0/24", "2001:db8::1"])
+        self.assertEqual(["192.0.2.0/24", "2001:db8::1/128"], [*map(str, settings.trusted_proxies)])
+        self.assertRefused("trusted_proxies", "192.0.2.0/24", ["192.0.2.1/24"], ["localhost"], [""])
+
+    def test_trusts(self) -> None:
+        """
+        Only who is named, by an address.
+        """
+        named = Settings(trusted_proxies=["192.0.2.0/24", "2001:db8::/32"])
+        for address, expected in {
+            ("192.0.2.255", 1): True,
+            ("192.0.3.0", 1): False,
+            ("::ffff:192.0.2.1", 1, 0, 0): True,
+            ("2001:db8::1%eth0", 1, 0, 2): True,
+            ("127.0.0.1", 1): False,
+            b"/run/socket": False,
+            None: False,
+        }.items():
+            self.assertIs(expected, named.trusts(address), address)
+            self.assertIs(False, Settings().trusts(address))
+
+    def test_believes(self) -> None:
+        """
+        Where nobody is named, this machine.
+        """
+        named = Settings(trusted_proxies=["192.0.2.0/24"])
+        for address, expected, by_default in (
+            (("192.0.2.1", 1), True, False),
+            (("127.0.0.1", 1), False, True),
+            (("::1", 1, 0, 0), False, True),
+            (("::ffff:127.0.0.1", 1, 0, 0), False, True),
+            (b"/run/socket", True, True),
+            (None, True, True),
+        ):
+            self.assertIs(expected, named.believes(address), address)
+            self.assertIs(by_default, Settings().believes(address), address)
+
     def test_hostname(self) -> None:
         self.assertTaken("hostname", "", "mx.example", "[192.0.2.1]", "h" * 255)
         self.assertRefused(

@@ -249,6 +249,15 @@ class ForgettingTests(SynchronousTestCase):
         client.lose()
         self.assertEqual(["logout"], ends)
 
+    def test_tls_is_not_forgotten(self) -> None:
+        """
+        Whoever forgets the client again, TLS is still on.
+        """
+        client = secured()
+        client.dialog.forget()
+        self.assertIs(FACTS, client.session.tls)
+        self.assertTrue(client.session.secure)
+
     def test_errors_are_not_forgotten(self) -> None:
         client = client_of(max_errors=2)
         client.say("BOGUS", "STARTTLS")

@@ -664,6 +664,59 @@ class SettingTests(TapTestCase):
         self.assertSentence([], "a and b do not go together")
 
 
+class ProxyTests(TapTestCase):
+    """
+    --proxy-protocol and --trusted-proxy.
+    """
+
+    def settings(self, *arguments: str) -> Settings:
+        (listener,) = parsed(*arguments)["listeners"]
+        settings: Settings = listener.factory.settings
+        return settings
+
+    def test_header(self) -> None:
+        self.assertFalse(self.settings().proxy_protocol)
+        settings = self.settings("--proxy-protocol")
+        self.assertTrue(settings.proxy_protocol)
+        self.assertTrue(settings.believes(("127.0.0.1", 1)))
+        self.assertFalse(settings.trusts(("127.0.0.1", 1)))
+
+    def test_networks(self) -> None:
+        """
+        They are named one by one, also for XCLIENT alone.
+        """
+        settings = self.settings("--trusted-proxy", "192.0.2.0/24", "--trusted-proxy=2001:db8::1")
+        self.assertFalse(settings.proxy_protocol)
+        for address, expected in (("192.0.2.9", True), ("2001:db8::1", True), ("::1", False)):
+            self.assertEqual(settings.trusts((address, 1)), expected)
+            self.assertEqual(settings.believes((address, 1)), expected)
+
+    def test_no_network(self) -> None:
+        for text in ("", "localhost", "192.0.2.1/24", "192.0.2.0/33", "10"):
+            end = self.assertRaises(SystemExit, parsed, f"--trusted-proxy={text}")
+            start = "twistd smtpd: --trusted-proxy wants a network: "
+            self.assertTrue(end.code.startswith(start), end.code)
+            self.assertNotIn("\n", end.code)
+
+    def test_every_port(self) -> None:
+        listeners = parsed(
+            *("--proxy-protocol", "--tls-self-signed"),
+            *("--port", "25", "--smtps", "465", "--lmtp", "unix:/run/lmtp.sock"),
+        )["listeners"]
+        self.assertEqual([each.factory.settings.proxy_protocol for each in listeners], [True] * 3)
+
+    def test_tls_endpoint(self) -> None:
+        """
+        There TLS has begun before anything else could be read.
+        """
+        sentence = "begins with TLS, and a PROXY header comes before it: say --smtps and --tls-cert"
+        for option in ("port", "lmtp"):
+            self.assertSentence(
+                ["--proxy-protocol", f"--{option}", "ssl:465:privateKey=/nowhere"],
+                f"--{option} ssl: {sentence}",
+            )
+
+
 class OptionsTests(TapTestCase):
     def test_unknown(self) -> None:
         self.assertSentence(["--nope"], "option --nope not recognized; --help lists all")

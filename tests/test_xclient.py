@@ -218,7 +218,8 @@ class ToldTests(XClientTestCase):
 
         client = self.connect(RecordingHandler({"CONNECT": greet}))
         self.say(client, "XCLIENT NAME=client.example ADDR=203.0.113.9 HELO=x LOGIN=ann")
-        self.assertEqual(seen, [(VIA, None), (("203.0.113.9", 0), "client.example")])
+        expected = (("203.0.113.9", 0), "client.example", None, None)
+        self.assertEqual(seen, [(VIA, None, None, None), expected])
 
     def test_starttls_forgets_it(self) -> None:
         """

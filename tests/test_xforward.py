@@ -82,6 +82,13 @@ class XForwardTests(XClientTestCase):
             self.forwarded("XFORWARD IDENT=1", "XFORWARD NAME=x ADDR=y"), {"IDENT": "1"}
         )
 
+    def test_protocol(self) -> None:
+        """
+        It has 64 octets at most (XFORWARD_README).
+        """
+        self.assertEqual(self.forwarded(f"XFORWARD PROTO={'x' * 64}"), {"PROTO": "x" * 64})
+        self.assertEqual(self.forwarded(f"XFORWARD PROTO={'x' * 65}"), {})
+
     def test_until_the_end(self) -> None:
         """
         It is gone when the transaction that follows has ended, however that was.

@@ -48,7 +48,8 @@ DeliveryAnswer: TypeAlias = Verdicts | Awaitable[Verdicts]
 class ICONNECTHook(Interface):
     def handle_CONNECT(server: Any, session: Session, envelope: Envelope) -> Answer:
         """
-        A client has connected and was not greeted yet (RFC 5321 section 3.1).
+        A client has connected and was not greeted yet (RFC 5321 section 3.1), or a trusted proxy
+        has said by XCLIENT that it speaks for another one: with a session of its own.
 
         :return: a 220 replaces the greeting; 421 and 521 are sent and the connection is closed;
             after any other refusal every command but QUIT is answered 503.
@@ -232,8 +233,8 @@ class IDISCONNECTHook(Interface):
         server: Any, session: Session, envelope: Envelope, reason: str
     ) -> Awaitable[None] | None:
         """
-        The connection is gone: called once for each `handle_CONNECT`, or each client if there is
-        none.
+        The connection is gone, or speaks for another client from here on: called once for each
+        `handle_CONNECT`, or each client if there is none.
         """
 
 

@@ -459,6 +459,11 @@ class Options(UsageOptions):
 
     def _listener(self, option: str, text: str, factory: SMTPFactory) -> Listener:
         if ":" in text:
+            if text.startswith("ssl:") and self["proxy-protocol"]:
+                raise UsageError(
+                    f"--{option} ssl: begins with TLS, and a PROXY header comes before it: say"
+                    " --smtps and --tls-cert"
+                )
             return Listener(self._endpoint(option, text), factory, text)
         port = _port(option, text)
         interface = self["interface"] or "127.0.0.1"

@@ -391,7 +391,7 @@ class StartTests(SecureTestCase):
     """
 
     def test_refused(self) -> None:
-        certificate, key = self.pair()
+        certificate, _ = self.pair()
         _, other_key = self.pair()
         not_ours = f"does not belong to the certificate in {certificate}"
         sentences = {

@@ -54,7 +54,7 @@ class Dialog(Context):
         hook = None
         if self.hooks.greeters:
             hook, self._unmet = self._connect, copied(self.session)
-        return self.ask(hook, Reply(220, None, (text,)), self._greeted)
+        return self.ask(hook, replies.said_often(220, (text,)), self._greeted)
 
     async def _connect(self, *arguments: Any) -> Reply | None:
         """

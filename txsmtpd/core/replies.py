@@ -146,6 +146,14 @@ class Reply:
         return self.text
 
 
+@lru_cache(maxsize=256)
+def said_often(code: int, lines: tuple[str, ...]) -> Reply:
+    """
+    A reply without enhanced status code that depends on little but the server, such as a greeting.
+    """
+    return Reply(code, None, lines)
+
+
 # Hooks say the same few things again and again.
 @lru_cache(maxsize=256)
 def _with_status(reply: Reply, good: str | None) -> Reply:

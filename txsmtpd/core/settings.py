@@ -52,8 +52,11 @@ def _names(value: Iterable[str] | None) -> frozenset[str]:
 
 def _networks(value: Iterable[str | Network]) -> tuple[Network, ...]:
     if isinstance(value, str):
-        raise ValueError(f"wants networks in a list, not {value!r}")
-    return tuple(ip_network(each) for each in value)
+        raise ValueError(f"trusted_proxies wants networks in a list, not {value!r}")
+    try:
+        return tuple(ip_network(each) for each in value)
+    except ValueError as error:
+        raise ValueError(f"trusted_proxies wants networks: {error}") from None
 
 
 def _none_is_zero(value: int | None) -> int:
@@ -118,7 +121,9 @@ class Settings:
     #: Whether a PROXY header comes before all else.
     proxy_protocol: bool = attrs.field(default=False, validator=_boolean)
     #: The networks whose PROXY headers are believed, ``()`` for this machine's own addresses; and,
-    #: but only if they are named, who may say XCLIENT and XFORWARD.
+    #: but only if they are named, who may say XCLIENT and XFORWARD.  It is the address at the other
+    #: end of the connection that counts; what comes behind a PROXY header is said by the client
+    #: that it names, whose address must be in one of them too.
     trusted_proxies: tuple[Network, ...] = attrs.field(default=(), converter=_networks)
     #: Whether to log every line of every dialog, credentials masked.
     verbose: bool = attrs.field(default=False, validator=_boolean)
@@ -149,7 +154,7 @@ class Settings:
         """
         Whether an address, as a socket has it, is in a network that is named.
         """
-        return _is_in(address, self.trusted_proxies)
+        return bool(self.trusted_proxies) and _is_in(address, self.trusted_proxies)
 
     def believes(self, address: Any) -> bool:
         """

@@ -51,7 +51,7 @@ def ehlo(context: Context, argument: str) -> Step:
     """
     hostname = _hostname(context, argument)
     texts = context.rules.ehlo_texts(context.session)
-    default = Reply(250, None, texts)
+    default = replies.said_often(250, texts)
     conclude = _greeter(context, hostname, extended=True)
     if context.hooks.EHLO is None:
         return conclude(default)
@@ -71,7 +71,7 @@ def helo(context: Context, argument: str) -> Step:
     HELO (RFC 5321 section 4.1.1.1): after it no extension is on.
     """
     hostname = _hostname(context, argument)
-    default = Reply(250, None, (context.settings.hostname,))
+    default = replies.said_often(250, (context.settings.hostname,))
     conclude = _greeter(context, hostname, extended=False)
     return context.ask(context.hooks.HELO, default, conclude, hostname)
 

@@ -272,6 +272,8 @@ class _Dialog:
         verdict = self._verdict
         if isinstance(result, (Identity, Refusal)):
             verdict = result
+            if isinstance(result, Identity):
+                self._context.at_end.append(result.logout)
         elif result is not None and result is not False:
             verdict = Identity(result)
         if result is False or not isinstance(verdict, Identity):

@@ -52,8 +52,10 @@ class Extension:
 
         Only such are asked, so that it has an end: no two may wait for each other's keyword.
         """
-        alike = (other for other in self.others if isinstance(other, kind))
-        return any(other.keyword(session) is not None for other in alike)
+        for other in self.others:
+            if isinstance(other, kind) and other.keyword(session) is not None:
+                return True
+        return False
 
     def keyword(self, session: Session) -> str | None:
         return None
