@@ -154,10 +154,10 @@ class HookTests(SynchronousTestCase):
         names = ("HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "VRFY", "QUIT")
         talk = Talk(adapters.aiosmtpd(Recorder(**dict.fromkeys(names))))
         talk.say("HELO a.example")
-        heard = [*talk.mail(), *talk.say("RSET", "NOOP", "VRFY bob", "QUIT")]
-        self.assertEqual(
-            [line[:3] for line in heard], ["250", "250", "354", "250", "250", "250", "252", "221"]
-        )
+        codes = [line[:3] for line in talk.mail()]
+        self.assertEqual(codes, ["250", "250", "354", "250"])
+        codes = [line[:3] for line in talk.say("RSET", "NOOP", "VRFY bob", "QUIT")]
+        self.assertEqual(codes, ["250", "250", "252", "221"])
 
     def test_plain_methods(self) -> None:
         """

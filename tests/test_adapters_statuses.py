@@ -13,8 +13,8 @@ from txsmtpd.core.replies import Reply
 
 
 class Theirs(enum.Enum):
-    MISSING = object()
-    OTHER = object()
+    MISSING = 1
+    OTHER = 2
 
 
 class MissingTests(SynchronousTestCase):

@@ -11,9 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from txsmtpd.core.replies import Reply
 from txsmtpd.handlers.relay.answers import (
     LINES_LIMIT,
+    LOST,
     Answer,
     AnswerReader,
     BadAnswer,
+    Lost,
     verdict_of,
 )
 
@@ -109,3 +111,12 @@ class VerdictTests(SynchronousTestCase):
         reply = verdict_of(Answer(code, (text,)))
         self.assertEqual(reply.code // 100, code // 100)
         self.assertNotEqual(reply.code, 421)
+
+
+class LostTests(SynchronousTestCase):
+    def test_reason(self) -> None:
+        error = Lost(LOST, "reset by peer")
+        self.assertEqual((error.reply, error.reason), (LOST, "reset by peer"))
+        self.assertFalse(error.planned)
+        self.assertEqual(Lost(LOST, planned=True).reason, LOST.text)
+        self.assertTrue(Lost(LOST, planned=True).planned)

@@ -31,7 +31,7 @@ class ParametersTests(SynchronousTestCase):
     def mail(self, words: str, *features: str, auth: str = "", **facts: Any) -> str:
         options = Parameters(words.split())
         options.values = {"AUTH": auth}
-        return parameters.mail(self.connection(*features, **facts), "a@b", options)[17:]
+        return parameters.mail(self.connection(*features, **facts), "a@b", options)[16:]
 
     def rcpt(self, words: str, *features: str) -> str:
         options = Parameters(words.split())

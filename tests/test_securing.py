@@ -45,7 +45,7 @@ from txsmtpd.brakes import CONTENT as NOT_READY
 from txsmtpd.brakes import UNREAD
 from txsmtpd.census import GRACE
 from txsmtpd.core.trace import received
-from txsmtpd.protocol import LINGER
+from txsmtpd.departure import LINGER
 from txsmtpd.testing import Client, RecordingHandler, Transcript, connect, make_factory, serve
 from txsmtpd.tls import Certificates, self_signed
 

@@ -22,9 +22,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from docs.code.mechanism import Visitors
 from txsmtpd import LMTP, SMTP, __version__, checkers, tap
+from txsmtpd.core.session import Session
 from txsmtpd.core.settings import Settings
 from txsmtpd.endpoints import InheritedEndpoint, StdioEndpoint, UNIXEndpoint
 from txsmtpd.extensions.deliverby import DeliverBy
+from txsmtpd.factory import OPTIONAL
 from txsmtpd.handlers.debug import Debug
 from txsmtpd.handlers.registry import BUILTIN
 from txsmtpd.handlers.sink import Sink
@@ -539,6 +541,39 @@ class OtherProtocolTests(TapTestCase):
         (listener,) = options["listeners"]
         made = [type(extension) for extension in listener.factory.rules.extensions]
         self.assertEqual(made.count(DeliverBy), 1)
+        for name, extension in OPTIONAL.items():
+            (listener,) = parsed("--extension", name.lower())["listeners"]
+            made = [type(extension) for extension in listener.factory.rules.extensions]
+            self.assertEqual(extension, made[-1])
+            self.assertEqual(set(made).intersection(OPTIONAL.values()), {extension})
+        (listener,) = parsed()["listeners"]
+        made = [type(extension) for extension in listener.factory.rules.extensions]
+        self.assertEqual(set(made).intersection(OPTIONAL.values()), set())
+
+    def test_extensions_everywhere(self) -> None:
+        """
+        On each port, where it may be offered: FUTURERELEASE is not for LMTP.
+        """
+        extensions = ("--extension", "FUTURERELEASE", "--extension", "MT-PRIORITY")
+        listeners = parsed("-p", "25", "--lmtp", "24", *extensions)["listeners"]
+        for listener, offered in zip(listeners, (True, False), strict=True):
+            session = Session(lmtp=not offered)
+            lines = listener.factory.rules.ehlo_texts(session)
+            keywords = [line.split(" ")[0] for line in lines]
+            self.assertEqual("FUTURERELEASE" in keywords, offered)
+            self.assertIn("MT-PRIORITY", keywords)
+
+    def test_extensions_that_a_handler_honours(self) -> None:
+        """
+        They are not offered twice.
+        """
+        path = self.mktemp()
+        handler = ("-H", f"tests.interop.envelopes.Envelopes:{path}")
+        for extensions in ((), ("--extension", "DELIVERBY", "--extension", "REQUIRETLS")):
+            (listener,) = parsed(*handler, *extensions)["listeners"]
+            made = [type(extension) for extension in listener.factory.rules.extensions]
+            for extension in OPTIONAL.values():
+                self.assertEqual(made.count(extension), 1)
         self.assertSentence(
             ["--extension", "x"],
             "--extension wants one of DELIVERBY, FUTURERELEASE, MT-PRIORITY, REQUIRETLS, not 'x'",
@@ -704,6 +739,13 @@ class ProxyTests(TapTestCase):
             *("--port", "25", "--smtps", "465", "--lmtp", "unix:/run/lmtp.sock"),
         )["listeners"]
         self.assertEqual([each.factory.settings.proxy_protocol for each in listeners], [True] * 3)
+
+    def test_auth_without_a_certificate(self) -> None:
+        """
+        The proxy may have one.
+        """
+        settings = self.settings("--proxy-protocol", "--auth-any", "--require-auth")
+        self.assertTrue(settings.auth_require_tls)
 
     def test_tls_endpoint(self) -> None:
         """

@@ -11,7 +11,7 @@ from pathlib import Path
 from unicodedata import normalize
 from urllib.parse import unquote_to_bytes
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -247,16 +247,17 @@ class PathTests(SynchronousTestCase):
             "sys.stdout.buffer.write(os.fsencode(path))"
         )
         ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-        for settings in ({"LC_ALL": "C.UTF-8"}, ascii_only):
+        for locale in ({"LC_ALL": "C.UTF-8"}, ascii_only):
             run = subprocess.run(
                 [sys.executable, "-c", program, "/m\xfc/\xff{local}".encode("latin-1")],
                 capture_output=True,
                 check=True,
                 cwd=Path(__file__).parent.parent,
-                env={**os.environ, **settings},
+                env={**os.environ, **locale},
             )
             self.assertEqual("/m\xfc/\xff".encode("latin-1") + "jörg".encode(), run.stdout)
 
+    @settings(derandomize=True, deadline=None)
     @given(st.text(_CHARACTERS, max_size=70), st.text(_CHARACTERS, max_size=70))
     def test_any(self, local: str, domain: str) -> None:
         """
@@ -284,6 +285,7 @@ class PathTests(SynchronousTestCase):
                 self.assertNotIn(name, (b".", b"..", b"cur", b"new", b"tmp"))
                 self.assertFalse({*name} & {*range(32), 127})
 
+    @settings(derandomize=True, deadline=None)
     @given(st.text(_CHARACTERS, min_size=1, max_size=20))
     def test_escapes(self, local: str) -> None:
         """

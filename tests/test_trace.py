@@ -41,6 +41,9 @@ class ProtocolNameTests(SynchronousTestCase):
         self.assertEqual("ESMTP", name(authenticated=False))
         self.assertEqual("UTF8SMTP", name(utf8=True))
         self.assertEqual("UTF8SMTPSA", name(utf8=True, ssl={}, authenticated=True))
+        self.assertEqual("LMTP", name(lmtp=True))
+        self.assertEqual("LMTPS", name(lmtp=True, ssl={}))
+        self.assertEqual("UTF8LMTPA", name(utf8=True, lmtp=True, authenticated=True))
 
     def test_helo(self) -> None:
         """

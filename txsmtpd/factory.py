@@ -116,7 +116,7 @@ class SMTPFactory(ServerFactory):
     :param more: handlers that are asked after it, as a chain.
     :param reactor: where time comes from; None is the reactor that is installed.
     :param extensions: makers of service extensions, usually ``(*DEFAULT, MyExtension)``.  Those of
-        :data:`OPTIONAL` that a handler honours are added to them.
+        :data:`~txsmtpd.factory.OPTIONAL` that a handler honours are added to them.
     :param settings: the fields of :class:`~txsmtpd.core.settings.Settings`.
     :raise TypeError: for a handler that declares no hook or one wrongly, or an unknown setting.
     :raise ValueError: for a setting out of range, or extensions that claim the same thing.

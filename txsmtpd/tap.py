@@ -409,7 +409,8 @@ class Options(UsageOptions):
             if said:
                 raise UsageError(f"--{option} wants a certificate: say --tls-cert and --tls-key")
         auth = self._checkers or self["auth-any"] or self["require-auth"]
-        if auth and not self["auth-without-tls"]:
+        # A proxy may say that its client speaks TLS with it.
+        if auth and not (self["auth-without-tls"] or self["proxy-protocol"]):
             raise UsageError(
                 "AUTH is offered under TLS only: say --tls-cert and --tls-key, or"
                 " --auth-without-tls"
