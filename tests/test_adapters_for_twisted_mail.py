@@ -68,7 +68,9 @@ class Delivery:
     :param refuses: a line that nobody wants.
     """
 
-    def __init__(self, results: Any = None, header: bytes = b"", refuses: bytes = b"") -> None:
+    def __init__(
+        self, results: Any = None, header: bytes = b"", refuses: bytes = b"(none)"
+    ) -> None:
         self.results = results or {}
         self.header = header
         self.refuses = refuses
@@ -289,8 +291,14 @@ class ContentTests(SynchronousTestCase):
             self.assertEqual(self.delivery.messages[0].end, "lost")
         self.lines(f"{LONG[1:]}\r\n.\r\n".encode())
         self.assertEqual(self.said[0][:3], "250")
-        self.lines(*(f"{LONG}{LONG}\r\n.\r\n".encode()[at::1][:5000] for at in (0, 5000, 10000)))
-        self.assertEqual(self.delivery.messages[0].end, "")
+
+    def test_line_without_end(self) -> None:
+        """
+        It is not kept for long.
+        """
+        self.lines(b"x" * 10000, b"x" * 10000, b"x" * 10000 + b"\r\n.\r\n")
+        self.assertEqual(self.said, ["500 5.6.0 A line of the message is too long"])
+        self.assertEqual(self.delivery.messages[0].end, "lost")
 
     def test_refused_line(self) -> None:
         for header, content in ((b"", "ok\r\nbad\r\nok\r\n"), (b"bad", "ok\r\n")):

@@ -64,8 +64,8 @@ class DocumentedTests(AiosmtpdTestCase):
                 return "250 OK"
 
             async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-                print("Message from %s" % envelope.mail_from)
-                print("Message for %s" % envelope.rcpt_tos)
+                print(f"Message from {envelope.mail_from}")
+                print(f"Message for {envelope.rcpt_tos}")
                 for line in envelope.content.decode("utf8", errors="replace").splitlines():
                     print(f"> {line}".strip())
                 return "250 Message accepted for delivery"
@@ -105,7 +105,7 @@ class DocumentedTests(AiosmtpdTestCase):
         self.assertEqual(talk.protocol.session.auth_data, (b"ann", b"wonderland"))
         talk = Talk(Sink(), authenticator=judge)
         talk.greet()
-        talk.say(PLAIN.replace("d29", "d28"))
+        talk.say(f"AUTH PLAIN {b64(bytes(1) + b'ann' + bytes(1) + b'alice')}")
         talk.client.wait(1)
         self.assertEqual(talk.heard(), ["535 5.7.8 Authentication credentials invalid"])
 

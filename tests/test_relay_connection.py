@@ -15,7 +15,7 @@ from txsmtpd.handlers.relay import Timeouts, answers
 from txsmtpd.handlers.relay.answers import Answer, Lost
 from txsmtpd.handlers.relay.connection import TLSFailed, encoded, judged
 
-from .relaykit import DROP, SILENCE, FakeCreator, Hop, RelayTestCase
+from .relaykit import DROP, SILENCE, FakeCreator, RelayTestCase
 
 
 class ConnectionTestCase(RelayTestCase):
@@ -96,7 +96,9 @@ class AskTests(ConnectionTestCase):
             connection = self.ready(RSET=(half, DROP))
             asked = connection.ask("RSET")
             self.run_all()
-            self.assertEqual(self.lost(asked, answers.LOST).reason, "Connection was closed cleanly.")
+            self.assertEqual(
+                self.lost(asked, answers.LOST).reason, "Connection was closed cleanly."
+            )
             self.assertClean()
 
     def test_nonsense(self) -> None:
@@ -474,8 +476,3 @@ class TimeoutsTests(RelayTestCase):
     def test_values(self) -> None:
         self.assertEqual(Timeouts(connect=5).connect, 5.0)
         self.assertRaises(ValueError, Timeouts, command=0)
-
-
-class KitTests(RelayTestCase):
-    def test_types(self) -> None:
-        self.assertIsInstance(self.hop(), Hop)

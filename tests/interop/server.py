@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -172,6 +173,18 @@ class Server:
     def kill(self) -> None:
         self._process.kill()
         self.wait()
+
+    def wait_for(self, text: str, count: int = 1) -> None:
+        """
+        Wait until a text is so many times in the log.
+
+        :raise AssertionError: if it does not come.
+        """
+        end = time.monotonic() + DEADLINE
+        while self.log.count(text) < count:
+            if time.monotonic() > end:
+                raise AssertionError(f"{text!r} is not {count} times in the log:\n{self.log}")
+            time.sleep(0.02)
 
     @property
     def troubled(self) -> bool:

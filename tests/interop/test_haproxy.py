@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import smtplib
 import ssl
-import time
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +141,7 @@ class PlainTests(HAProxyTestCase):
         server = self.serve("--proxy-protocol", "--trusted-proxy", "192.0.2.0/24")
         with self.proxy(server.port, "send-proxy") as proxy:
             self.assertRaises(smtplib.SMTPServerDisconnected, self.connect, proxy.port)
-        self.assertIn("the client is no trusted proxy", server.log)
+        server.wait_for("the client is no trusted proxy")
 
 
 class TLSTests(HAProxyTestCase):
@@ -186,13 +185,6 @@ class HealthTests(HAProxyTestCase):
     HAProxy asks now and then whether the server lives: the header says LOCAL then.
     """
 
-    def wait_for(self, server: Server, text: str, count: int = 3) -> None:
-        end = time.monotonic() + DEADLINE
-        while server.log.count(text) < count:
-            if time.monotonic() > end:
-                self.fail(f"{text!r} is not {count} times in the log:\n{server.log}")
-            time.sleep(0.02)
-
     def check(self, options: str, text: str, *lines: str) -> None:
         """
         Have it look a few times, and then send a message through it.
@@ -200,7 +192,7 @@ class HealthTests(HAProxyTestCase):
         server = self.serve("--proxy-protocol", "--verbose")
         options = f"{options} check inter 100 check-send-proxy"
         with self.proxy(server.port, options, lines=lines) as proxy:
-            self.wait_for(server, text)
+            server.wait_for(text, 3)
             with self.connect(proxy.port) as client:
                 client.sendmail(BOB, ANN, CONTENT)
             self.assertNotIn("DOWN", proxy.log)
@@ -209,10 +201,7 @@ class HealthTests(HAProxyTestCase):
 
     def test_smtpchk(self) -> None:
         for options in WAYS[:2]:
-            server = self.check(
-                options, "C: EHLO check.example", "option smtpchk EHLO check.example"
-            )
-            self.assertIn("None [127.0.0.1]", server.log.replace("check.example", "None"))
+            self.check(options, "C: EHLO check.example", "option smtpchk EHLO check.example")
 
     def test_connection_only(self) -> None:
         """

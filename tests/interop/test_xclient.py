@@ -23,7 +23,7 @@ class XClientTests(SwaksTestCase):
         self.assertIn("HELO=hello+20there", transcript)
         received = self.assertDelivered(server, CONTENT).received
         self.assertIn(f"from client.example.org ([{CLIENT}]) by {HOSTNAME} with ESMTP", received)
-        self.assertIn(f"[127.0.0.1] speaks for client.example [{CLIENT}]", server.log)
+        server.wait_for(f"[127.0.0.1] speaks for client.example [{CLIENT}]")
 
     def test_ipv6_and_unavailable(self) -> None:
         server = self.serve("--trusted-proxy", "127.0.0.0/8")
@@ -32,7 +32,7 @@ class XClientTests(SwaksTestCase):
         self.assertIn("([IPv6:2001:db8::9])", self.assertDelivered(server, CONTENT).received)
         self.assertStatus(self.swaks(server.port, "--xclient-addr", "[UNAVAILABLE]"))
         received = self.assertDelivered(server, CONTENT).received
-        self.assertTrue(received.startswith("Received: from client.example.org by "), received)
+        self.assertTrue(received.startswith("from client.example.org by "), received)
 
     def test_login_and_several(self) -> None:
         """
@@ -96,4 +96,4 @@ class ProxyTests(SwaksTestCase):
         self.assertIn("([127.0.0.1])", received)
         ended = self.swaks(server.port, "--proxy", f"TCP4 {CLIENT} 203.0.113.1 40000 65536")
         self.assertNotEqual(ended.returncode, 0)
-        self.assertIn("port out of range", server.log)
+        server.wait_for("port out of range")

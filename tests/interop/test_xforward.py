@@ -5,7 +5,6 @@ Postfix, which says by XFORWARD whom its messages come from.
 from __future__ import annotations
 
 import smtplib
-import time
 
 from .postfix import Postfix, public_directory, require_postfix
 from .secure import ANN, BOB
@@ -35,11 +34,7 @@ class XForwardTests(InteropTestCase):
         self.assertTrue(message.content.endswith(CONTENT))
         # The address of the one who has sent it to us, and not of the one before.
         self.assertIn("from relay.example.net ([127.0.0.1])", message.received)
-        end = time.monotonic() + DEADLINE
-        while ": message " not in server.log:
-            if time.monotonic() > end:
-                self.fail(server.log)
-            time.sleep(0.02)
+        server.wait_for(": message ")
         (line,) = (line for line in server.log.splitlines() if ": message " in line)
         return line
 

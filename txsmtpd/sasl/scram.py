@@ -133,7 +133,9 @@ def _channel_binding(name: str, circumstances: Circumstances) -> bytes | None:
 
 
 def _can_bind(circumstances: Circumstances) -> bool:
-    return any(_channel_binding(name, circumstances) for name in CHANNEL_BINDINGS)
+    # Where there is no exporter, which is in TLS 1.2, many clients bind by tls-unique, which is not
+    # safe there, and would be refused: for them it is better not to see -PLUS at all.
+    return _channel_binding("tls-exporter", circumstances) is not None
 
 
 def _read_first(bare: str) -> tuple[bytes, str]:

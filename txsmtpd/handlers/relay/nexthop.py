@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
@@ -24,10 +24,11 @@ from twisted.internet.ssl import (
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from ...keypairs import TLSError, read_certificates
+
 _log = Logger()
 
-_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^][:\s/]+))(?::([0-9]{1,5}))?")
-_PEM = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f]*:[^]\s/]*)\]|([^][:\s/]+))(?::([0-9]{1,5}))?")
 
 
 @attrs.frozen
@@ -225,13 +226,12 @@ _WANTS = {True: "takes no value", False: "wants a value"}
 
 def _trust(path: str) -> Any:
     try:
-        pems = _PEM.findall(_read(path))
-        certificates = [Certificate.loadPEM(pem) for pem in pems]
-    except SSL.Error:
-        certificates = []
-    if not certificates:
-        raise ValueError(f"{path} has no certificates in PEM")
-    return trustRootFromCertificates(certificates)
+        certificates = read_certificates(path)
+    except TLSError as error:
+        raise ValueError(str(error)) from None
+    return trustRootFromCertificates(
+        [Certificate(crypto.X509.from_cryptography(each)) for each in certificates]
+    )
 
 
 _READ: dict[str, Callable[[str], Any]] = {"credentials": Credentials.from_file, "ca": _trust}

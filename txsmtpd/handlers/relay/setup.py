@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 from ...core.replies import Reply
 from .answers import NO_LOGIN, NONSENSE, UNSAFE, UNWELCOME, Answer, Lost
@@ -45,7 +46,7 @@ def want(connection: Connection, answer: Answer, code: int, otherwise: Reply) ->
     return answer
 
 
-def _fail(connection: Connection, reply: Reply, reason: str) -> None:
+def _fail(connection: Connection, reply: Reply, reason: str) -> NoReturn:
     error = Lost(reply, reason)
     connection.end(error)
     raise error
@@ -125,7 +126,6 @@ async def _cram_md5(connection: Connection, credentials: Credentials) -> Answer:
         challenge = b64decode(answer.lines[0], validate=True)
     except ValueError:
         _fail(connection, NONSENSE, "a challenge that is not base64")
-        raise
     key = credentials.password.encode("utf-8", "surrogateescape")
     response = hmac.new(key, challenge, "md5").hexdigest()
     return await connection.ask(_base64(f"{credentials.name} {response}"))
