@@ -461,10 +461,14 @@ class CallTests(SynchronousTestCase):
         return talk
 
     def test_call(self) -> None:
-        calls = []
+        calls: list[Any] = []
+
+        def look_up(*arguments: Any) -> str:
+            calls.append(arguments)
+            return "Ann"
 
         def exchange(circumstances: Any, initial: Any) -> Any:
-            found = yield Call(lambda *arguments: calls.append(arguments) or "Ann")
+            found = yield Call(look_up)
             yield Challenge(found.encode())
             return Identity(found, b"ann", "235 Hello", lambda: calls.append("gone"))
 

@@ -5,8 +5,10 @@ test_securing.
 
 from __future__ import annotations
 
+import io
 import socket
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from datetime import datetime, timezone
 from typing import Any
 
@@ -17,6 +19,7 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import formatEvent
 from zope.interface import alsoProvides
 
+from docs.code import proxied
 from txsmtpd import LMTP
 from txsmtpd.arrival import HEADER_TIMEOUT
 from txsmtpd.brakes import HELD
@@ -669,6 +672,34 @@ class EffectTests(ArrivalTestCase):
         client = Client(factory, peer=UNIXAddress(b"/run/x"))
         client.send(b"EHLO c.example\r\nMAIL FROM:<a@b.example>\r\n")
         self.assertEqual(codes(client), [220, 250, 250])
+
+
+class DocumentedTests(ArrivalTestCase):
+    """
+    The handler in the documentation.
+    """
+
+    def test_proxied(self) -> None:
+        handler = proxied.Behind(PROXY[0])
+        for header, proxy, expected in (
+            (V1, PROXY[0], [220]),
+            (V1, "192.0.2.2", []),
+            (b"PROXY UNKNOWN\r\n", "192.0.2.2", [220]),
+        ):
+            handler.proxy = proxy
+            client = self.connect(handler)
+            client.send(header)
+            self.assertEqual(codes(client), expected)
+
+    def test_name(self) -> None:
+        client = self.connect(proxied.Behind(PROXY[0]), proxy_protocol=False)
+        with redirect_stdout(io.StringIO()) as printed:
+            client.send(b"XCLIENT ADDR=203.0.113.9\r\n" + MESSAGE)
+            client.send(b"XFORWARD ADDR=203.0.113.8\r\n" + MESSAGE.partition(b"\r\n")[2])
+        self.assertEqual(printed.getvalue(), "203.0.113.9\n203.0.113.8\n")
+        client.take()
+        client.send(b"XCLIENT NAME=[TEMPUNAVAIL]\r\nEHLO c.example\r\nMAIL FROM:<a@b.example>\r\n")
+        self.assertEqual(codes(client), [220, 250, 450])
 
 
 class TLSTests(ArrivalTestCase):

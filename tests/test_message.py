@@ -47,9 +47,7 @@ class Both(Keeping):
 
 
 class Coroutine(Keeping):
-    async def handle_message(  # type: ignore[override]
-        self, message: EmailMessage
-    ) -> Any:
+    async def handle_message(self, message: EmailMessage) -> Any:
         return await self.verdict
 
 

@@ -24,7 +24,7 @@ from .certificates import make_ca
 
 class SpecTestCase(SynchronousTestCase):
     def file(self, content: bytes, mode: int = 0o600) -> str:
-        path = os.path.abspath(self.mktemp())
+        path: str = os.path.abspath(self.mktemp())
         with open(path, "wb") as file:
             file.write(content)
         os.chmod(path, mode)

@@ -44,14 +44,18 @@ class FakeFactory(ServerFactory):
     protocol = Protocol
     noisy = False
     settings = Settings(max_connections=10)
+    #: Who counts its connections.
+    census: object = "ours"
 
     def __init__(self) -> None:
         self.drained: Deferred[None] | None = None
         self.drains = 0
 
     def drain(self) -> Deferred[None]:
-        self.drains += 1
-        self.drained = Deferred()
+        # As often as it is asked, it drains once.
+        if self.drained is None:
+            self.drains += 1
+            self.drained = Deferred()
         return self.drained
 
 

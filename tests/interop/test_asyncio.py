@@ -41,7 +41,8 @@ class ReactorTests(ServiceTestCase):
         return self.start(*TWISTD, *before, "smtpd", *options)
 
     def send(self, process: Process) -> tuple[int, bytes]:
-        with smtplib.SMTP("127.0.0.1", *process.ports(), timeout=DEADLINE) as client:
+        (port,) = process.ports()
+        with smtplib.SMTP("127.0.0.1", port, timeout=DEADLINE) as client:
             client.ehlo("client.example")
             client.mail("ann@example.com")
             code, text = client.rcpt("bob@example.org")
