@@ -42,7 +42,7 @@ _ELSEWHERE = (
     r"(abc|attrs?|collections|datetime|email|ipaddress|os|re|types|typing|twisted|zope)\..*",
     r"(Any|Awaitable|Callable|Clock|Coroutine|Deferred|IAddress|IProtocol|IReactorCore|IReactorTime|IStream.*)",
     r"(Callable\[\.\.\.|Iterable|Literal|Mapping|Sequence|TypeAlias|Failure|.*Error|Exception)",
-    r"(IOpenSSL.*|Network|Address|Generator|tuple\[.*)",
+    r"(Email(Message|Policy)|IOpenSSL.*|Network|Address|Generator|tuple\[.*)",
     r"txsmtpd\.(core\.hooks\.C|overrides\.M|testing\.replay\.Part)",
     r"txsmtpd\.(proxy\.(AF|PROTO|Command)|proxy_tlv\.TLVs)",
     r"(Content|When)",

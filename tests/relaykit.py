@@ -84,6 +84,8 @@ class Wire(StringTransport):
         self._bytes = b""
         self._recipients = 0
 
+    producer: Any
+
     def setTcpNoDelay(self, enabled: bool) -> None:
         """
         As sockets have it.

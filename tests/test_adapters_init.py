@@ -10,18 +10,21 @@ import sys
 from typing import Any
 
 from twisted.cred.portal import Portal
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 from twisted.logger import capturedLogs as captured_logs
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from docs.code import adapted
 from txsmtpd import adapters, hooks
 from txsmtpd.adapters import adapt, kind_of
 from txsmtpd.adapters.for_aiosmtpd import AiosmtpdHandler
 from txsmtpd.adapters.for_smtpd import ProcessMessage
 from txsmtpd.adapters.for_twisted_mail import DeliveryHandler, PortalHandler
 from txsmtpd.handlers import Sink, make_handler
+from txsmtpd.testing import connect
 
 HERE = "tests.test_adapters_init"
 
@@ -152,9 +155,9 @@ class KindTests(SynchronousTestCase):
 class AdaptTests(SynchronousTestCase):
     def adapted(self, handler: object) -> tuple[Any, list[str]]:
         with captured_logs() as events:
-            adapted = adapt(handler)
+            made = adapt(handler)
         self.assertEqual({event["event"] for event in events} - {"adapter"}, set())
-        return adapted, [event["log_format"].format(**event) for event in events]
+        return made, [event["log_format"].format(**event) for event in events]
 
     def test_chosen(self) -> None:
         for cls, wrapper, kind in [
@@ -163,21 +166,21 @@ class AdaptTests(SynchronousTestCase):
             (Delivery, DeliveryHandler, "twisted.mail"),
             (NoPortal, PortalHandler, "twisted.mail"),
         ]:
-            adapted, lines = self.adapted(cls())
-            self.assertIs(type(adapted), wrapper)
+            made, lines = self.adapted(cls())
+            self.assertIs(type(made), wrapper)
             self.assertEqual(
                 lines, [f"handler {HERE}.{cls.__name__} was written for {kind} and is adapted"]
             )
 
     def test_ours(self) -> None:
         handler = Ours()
-        adapted, lines = self.adapted(handler)
-        self.assertIs(adapted, handler)
+        made, lines = self.adapted(handler)
+        self.assertIs(made, handler)
         self.assertEqual(lines, [])
 
     def test_once(self) -> None:
-        adapted, _ = self.adapted(Aio())
-        self.assertEqual(self.adapted(adapted), (adapted, []))
+        made, _ = self.adapted(Aio())
+        self.assertEqual(self.adapted(made), (made, []))
 
     def test_misspelt(self) -> None:
         """
@@ -202,6 +205,18 @@ class AdaptTests(SynchronousTestCase):
             self.assertIsInstance(adapters.process_message(Smtpd()), ProcessMessage)
             self.assertIsInstance(adapters.message_delivery(Delivery()), DeliveryHandler)
         self.assertEqual(events, [])
+
+
+class ExampleTests(SynchronousTestCase):
+    def test_adapted(self) -> None:
+        """
+        That of the documentation.
+        """
+        factory = adapted.make_factory(reactor=Clock(), hostname="mx.example")
+        client = connect(factory)
+        client.send(b"EHLO a.example\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\n")
+        said = client.take().splitlines()[-1]
+        self.assertEqual(said, b"550 5.1.0 not relaying to that domain")
 
 
 class MakeHandlerTests(SynchronousTestCase):

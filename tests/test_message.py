@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from docs.code import subjects
 from txsmtpd import SMTPFactory, hooks
 from txsmtpd.core.session import Envelope, Session
 from txsmtpd.handlers import Message
@@ -142,6 +143,15 @@ class MessageTests(SynchronousTestCase):
 
         error = self.assertRaises(TypeError, SMTPFactory, Misspelt())
         self.assertIn("the nearest hook is handle_RCPT", str(error))
+
+    def test_example(self) -> None:
+        """
+        That of the documentation.
+        """
+        handler = subjects.Subjects()
+        self.assertEqual(self.deliver(handler, "\r\n"), ["550 5.6.0 What is it about?"])
+        self.deliver(handler, "Subject: Hi\r\n\r\n")
+        self.assertEqual(handler.seen, [("bob@example.org, eve@example.net", "Hi")])
 
     def test_nothing_defined(self) -> None:
         self.assertEqual(self.deliver(Message(), ""), ["451 4.3.0 Local error, try again later"])

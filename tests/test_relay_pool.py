@@ -186,6 +186,18 @@ class LimitTests(PoolTestCase):
         self.get(pool)
 
 
+def pending(error: Exception | None) -> Deferred[Any]:
+    """
+    A connection that is not made, and what it says when it is cancelled.
+    """
+
+    def cancelled(connecting: Deferred[Any]) -> None:
+        if error is not None:
+            connecting.errback(error)
+
+    return Deferred(cancelled)
+
+
 class ConnectTests(PoolTestCase):
     def test_refused(self) -> None:
         pool = self.pool(hop := self.hop())
@@ -199,9 +211,7 @@ class ConnectTests(PoolTestCase):
         pool = self.pool(hop := self.hop())
         hop.trouble = ValueError()
         getting: list[Any] = []
-        self.assertEqual(
-            self.logged(lambda: getting.append(self.start(pool))), ["ValueError"]
-        )
+        self.assertEqual(self.logged(lambda: getting.append(self.start(pool))), ["ValueError"])
         self.fails(getting[0], answers.UNREACHABLE)
 
     def test_no_answer(self) -> None:
@@ -210,7 +220,7 @@ class ConnectTests(PoolTestCase):
         """
         for error in (None, ConnectingCancelledError(None)):
             pool = self.pool(hop := self.hop())
-            hop.trouble = Deferred(None if error is None else lambda d, e=error: d.errback(e))
+            hop.trouble = pending(error)
             getting = self.start(pool)
             self.clock.advance(29)
             self.assertNoResult(getting)
@@ -220,7 +230,7 @@ class ConnectTests(PoolTestCase):
     def test_given_up(self) -> None:
         for error in (None, ConnectingCancelledError(None)):
             pool = self.pool(hop := self.hop())
-            hop.trouble = Deferred(None if error is None else lambda d, e=error: d.errback(e))
+            hop.trouble = pending(error)
             getting = self.start(pool)
             self.assertEqual(self.logged(getting.cancel), [])
             self.failureResultOf(getting, CancelledError)

@@ -86,6 +86,8 @@ def converse(
                 said.checked.append(step.credentials)
                 resume = good = check(step.credentials)
                 continue
+            # No mechanism of ours wants anything else.
+            assert isinstance(step, Challenge)
             said.challenges.append(step.data)
             if not answers:
                 exchange.close()

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from threading import Event, Thread
@@ -33,7 +33,7 @@ DEADLINE = 30
 #: What the server calls itself.
 HOSTNAME = "mx.example.com"
 
-_LISTENING = re.compile(r"listening on 127\.0\.0\.1:([0-9]+)")
+_LISTENING = re.compile(r"listening on (?:127\.0\.0\.1:([0-9]+)|unix:)")
 _TROUBLE = re.compile(r"Traceback|Unhandled|#(?:error|critical)\]")
 
 # RFC 5321 section 4.4 fixes where the time stamp line ends: its date follows the only semicolon
@@ -103,20 +103,30 @@ class Server:
 
     :param directory: for its files; it is made if it is not that of a server which has ended.
     :param options: of the command line, beside those that every server here has.
+    :param template: what follows the Maildir's own path, such as ``/{local}``.
+    :param first: handlers that are asked before the Maildir.
     """
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(
+        self, directory: Path, *options: str, template: str = "", first: Sequence[str] = ()
+    ) -> None:
         directory.mkdir(exist_ok=True)
         self.maildir = directory / "mail"
         self.log = ""
-        #: Where it listens: for SMTP, and for each --smtps.
+        #: Where it listens: for SMTP, and for each --smtps and --lmtp that is no unix socket.
         self.ports: list[int] = []
-        self._wanted = 1 + options.count("--smtps")
+        self._wanted = 1 + options.count("--smtps") + options.count("--lmtp")
+        self._listening = 0
         self._started = Event()
         start, where = command()
-        handler = f"maildir:{self.maildir}"
+        handlers = (*first, f"maildir:{self.maildir}{template}")
         self._process = subprocess.Popen(
-            [*start, "--port", "0", "--hostname", HOSTNAME, "--handler", handler, *options],
+            [
+                *start,
+                *("--port", "0", "--hostname", HOSTNAME),
+                *(word for handler in handlers for word in ("--handler", handler)),
+                *options,
+            ],
             cwd=where or directory,
             env=environment(),
             stdin=subprocess.DEVNULL,
@@ -126,7 +136,7 @@ class Server:
         )
         self._reader = Thread(target=self._read_log, daemon=True)
         self._reader.start()
-        if not self._started.wait(DEADLINE) or len(self.ports) < self._wanted:
+        if not self._started.wait(DEADLINE) or self._listening < self._wanted:
             self.kill()
             raise AssertionError(f"the server did not start: {self.log}")
 
@@ -144,8 +154,10 @@ class Server:
             for line in lines:
                 self.log += line
                 if listening := _LISTENING.search(line):
-                    self.ports.append(int(listening[1]))
-                    if len(self.ports) == self._wanted:
+                    self._listening += 1
+                    if listening[1]:
+                        self.ports.append(int(listening[1]))
+                    if self._listening == self._wanted:
                         self._started.set()
         self._started.set()
 
@@ -193,11 +205,13 @@ class Server:
         """
         return _TROUBLE.search(self.log) is not None
 
-    def take(self) -> list[Delivered]:
+    def take(self, name: str = "") -> list[Delivered]:
         """
         Take all messages out of the Maildir, as Python's `mailbox` sees them.
+
+        :param name: which, if there is one for each recipient.
         """
-        box = mailbox.Maildir(self.maildir, create=False)
+        box = mailbox.Maildir(self.maildir / name, create=False)
         messages = [Delivered.parse(box.get_bytes(key)) for key in box.iterkeys()]
         box.clear()
         return messages
@@ -219,7 +233,9 @@ class InteropTestCase(SynchronousTestCase):
         """
         Start a server, which must be without fault when the test has ended.
         """
-        server = Server(Path(self.mktemp()).absolute(), *options)
+        return self.watch(Server(Path(self.mktemp()).absolute(), *options))
+
+    def watch(self, server: Server) -> Server:
         self.addCleanup(self._end, server)
         return server
 
@@ -233,7 +249,7 @@ class InteropTestCase(SynchronousTestCase):
         # twistd ends as any program that a signal ends.
         self.assertEqual(status, -signal.SIGTERM, server.log)
         self.assertFalse(server.troubled, server.log)
-        self.assertEqual(os.listdir(server.maildir / "tmp"), [])
+        self.assertEqual([*server.maildir.glob("**/tmp/*")], [])
 
     def run_program(
         self, *arguments: str, data: bytes = b"", **environment: str

@@ -70,7 +70,7 @@ class Conversation:
         self._response: Deferred[Any] | None = None
         #: How it has ended while the client had yet to answer.
         self._early: Any = None
-        self._running: Deferred[Any] | None = None
+        self._running: Deferred[Any] = Deferred()
 
     def begin(self, protocol: Any, session: Session, envelope: Envelope) -> Any:
         """
@@ -106,7 +106,8 @@ class Conversation:
         turn, answered = self._next_turn(), self._response
         if self._early is not None:
             turn.callback(self._early)
-        elif answered is not None:
+        else:
+            assert answered is not None
             answered.callback(response)
         return turn
 
@@ -124,8 +125,7 @@ class Conversation:
 
     def _cancel(self, _: object) -> None:
         self._over, self._turn = True, None
-        if self._running is not None:
-            self._running.cancel()
+        self._running.cancel()
 
     async def _challenge(self, words: bytes) -> Any:
         if self._over:

@@ -65,7 +65,10 @@ def unique_name(when: datetime) -> str:
     return f"{int(when.timestamp())}.{unique}.{host}"
 
 
-def _sync_directory(path: str) -> None:
+def sync_directory(path: str) -> None:
+    """
+    Have on disk which files a directory has.
+    """
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -85,7 +88,7 @@ def make_directory(path: str) -> None:
         os.mkdir(path, 0o700)
         os.chmod(path, 0o700)
         # Or a power failure takes the directory away, with all that was delivered into it.
-        _sync_directory(os.path.dirname(path))
+        sync_directory(os.path.dirname(path))
 
 
 def make_maildir(path: str) -> None:
@@ -103,6 +106,14 @@ def write_all(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
+
+
+def refusal_of(error: BaseException) -> Reply:
+    """
+    What the client is told when a message cannot be kept.
+    """
+    full = isinstance(error, OSError) and error.errno in _FULL
+    return STORAGE_FULL if full else LOCAL_ERROR
 
 
 class Forgotten(Exception):
@@ -184,7 +195,7 @@ class MessageFile(Storage):
         """
         Have on disk that they do.
         """
-        _sync_directory(os.path.join(self.directory, "new"))
+        sync_directory(os.path.join(self.directory, "new"))
 
     def discard(self) -> None:
         """
@@ -307,8 +318,7 @@ class MaildirMessage:
             self.log.error(said + ": {reason}", **facts)
         elif not isinstance(error, Forgotten):
             self.log.failure(said, failure, **facts)
-        full = isinstance(error, OSError) and error.errno in _FULL
-        raise Rejected(STORAGE_FULL if full else LOCAL_ERROR)
+        raise Rejected(refusal_of(error))
 
 
 def unwritable(path: str, error: OSError) -> HandlerError:

@@ -193,12 +193,12 @@ def _offered(responses: list[str], features: Mapping[str, str]) -> Iterator[str]
     for line in responses:
         keyword, _, value = line[4:].partition(" ")
         if features.keys() >= set(PROMISED.get(keyword.upper(), ())):
-            yield f"250 SIZE {_size(value, features)}" if keyword.upper() == "SIZE" else line
+            limit = _limit(features.get("SIZE", "")) if keyword.upper() == "SIZE" else 0
+            yield f"250 SIZE {limit}" if limit and not 0 < _limit(value) <= limit else line
 
 
-def _size(ours: str, features: Mapping[str, str]) -> str:
+def _limit(size: str) -> int:
     """
-    The smaller one of two limits, of which 0 and nothing are none.
+    A limit as SIZE tells it; 0 and nothing are none (RFC 1870 section 4).
     """
-    limits = [size for size in (ours, features.get("SIZE", "")) if size.isdecimal() and int(size)]
-    return min(limits, key=int, default=ours)
+    return int(size) if size.isdecimal() else 0
