@@ -5,14 +5,17 @@ The command line: ``python -m benchmarks``, from a checkout.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from . import CheckFailed, report
+from . import report
 from .child import cores, pin
-from .compare import measure
+from .compare import Results, measure
+from .place import lasting_directory, place
 from .servers import MODULES, missing
 from .workloads import WORKLOADS
+from .workloads.base import Workload
 
 
 def _positive(text: str) -> int:
@@ -20,6 +23,12 @@ def _positive(text: str) -> int:
     if number < 1:
         raise ValueError(text)
     return number
+
+
+def _directory(text: str) -> str:
+    if not os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"{text} is no directory")
+    return text
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -32,7 +41,11 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=_positive, default=5, metavar="N", help="(5)")
     parser.add_argument(
-        "--messages", type=_positive, default=3000, metavar="N", help="in each round (3000)"
+        "--messages",
+        type=_positive,
+        default=3000,
+        metavar="N",
+        help="in each round of W1; the others send a part of it (3000)",
     )
     parser.add_argument(
         "--workload", action="append", choices=WORKLOADS, help="repeatable (all of them)"
@@ -40,7 +53,52 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--server", action="append", choices=MODULES, help="repeatable (all of them)"
     )
+    parser.add_argument(
+        "--directory",
+        type=_directory,
+        default=lasting_directory(),
+        metavar="DIR",
+        help="where W11 writes (%(default)s)",
+    )
     return parser.parse_args(arguments)
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr)
+
+
+def _installed(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        obstacle = missing(name)
+        if obstacle is None:
+            yield name
+        else:
+            _say(obstacle)
+
+
+def _possible(names: Iterable[str]) -> Iterator[Workload]:
+    for name in names:
+        workload = WORKLOADS[name]()
+        obstacle = workload.obstacle()
+        if obstacle is None:
+            yield workload
+        else:
+            _say(obstacle)
+
+
+def _print(results: Sequence[Results]) -> None:
+    """
+    All tables, of what has figures.
+    """
+    good = [result for result in results if result.failure is None and result.samples]
+    if good:
+        print(report.legend(good), end="\n\n")
+        print(report.figures(good))
+    judged = report.verdicts(good)
+    if judged:
+        print(f"\n{judged}")
+    for doubt in report.doubts(good):
+        print(f"\n{doubt}")
 
 
 def main() -> None:
@@ -48,36 +106,27 @@ def main() -> None:
     Measure and report.
     """
     chosen = options()
-    servers = []
-    for name in dict.fromkeys(chosen.server or MODULES):
-        obstacle = missing(name)
-        if obstacle is None:
-            servers.append(name)
-        else:
-            print(obstacle, file=sys.stderr)
-    if not servers:
+    servers = [*_installed(dict.fromkeys(chosen.server or MODULES))]
+    workloads = [*_possible(dict.fromkeys(chosen.workload or WORKLOADS))]
+    if not any(workload.names(servers) for workload in workloads):
         raise SystemExit("there is nothing to measure")
     pinned = cores()
     if pinned is not None:
         pin(pinned[1])
-    try:
+    with place(pinned[0] if pinned else None, chosen.directory) as where:
         results = measure(
-            [WORKLOADS[name]() for name in dict.fromkeys(chosen.workload or WORKLOADS)],
+            workloads,
             servers,
+            where,
             rounds=chosen.rounds,
             messages=chosen.messages,
-            core=pinned[0] if pinned else None,
-            progress=lambda what: print(what, file=sys.stderr),
+            progress=_say,
         )
-    except CheckFailed as failure:
-        raise SystemExit(f"benchmark FAILED, no figures: {failure}") from None
     print(report.surroundings(chosen.rounds, chosen.messages, pinned is not None), end="\n\n")
-    print(report.figures(results))
-    judged = report.verdicts(results)
-    if judged:
-        print(f"\n{judged}")
-    for doubt in report.doubts(results):
-        print(f"\n{doubt}")
+    _print(results)
+    failures = [result.failure for result in results if result.failure is not None]
+    if failures:
+        raise SystemExit("\n".join(f"benchmark FAILED, no figures: {each}" for each in failures))
 
 
 if __name__ == "__main__":

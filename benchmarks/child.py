@@ -13,7 +13,10 @@ from types import TracebackType
 import attrs
 
 from . import CheckFailed
+from .servers import Setup
 
+#: What asks a server how much it has in memory.
+MEMORY = "memory"
 #: Seconds that a server may take to start, to tell its figures, and to end.
 PATIENCE = 20
 
@@ -62,13 +65,14 @@ class Child:
     The process answers each line on its standard input with its figures, and ends when that is
     closed, which happens even if we are killed.
 
+    :param setup: how it is to serve.
     :param core: where it runs, or None for anywhere.
     :raise CheckFailed: if it does not start.
     """
 
-    def __init__(self, name: str, core: int | None) -> None:
+    def __init__(self, name: str, setup: Setup, core: int | None) -> None:
         self.name = name
-        command = [sys.executable, "-m", "benchmarks.serve", name]
+        command = [sys.executable, "-m", "benchmarks.serve", name, setup.to_json()]
         if core is not None:
             command.append(str(core))
         self._process = subprocess.Popen(
@@ -89,17 +93,28 @@ class Child:
             raise CheckFailed(f"{self.name} ended by itself")
         return line
 
+    def _ask(self, question: str) -> list[bytes]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(question.encode() + b"\n")
+        except BrokenPipeError:
+            raise CheckFailed(f"{self.name} ended by itself") from None
+        return self._line().split()
+
     def mark(self) -> Mark:
         """
         :raise CheckFailed: if the process has died.
         """
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(b"\n")
-        except BrokenPipeError:
-            raise CheckFailed(f"{self.name} ended by itself") from None
-        cpu, messages, octets = self._line().split()
+        cpu, messages, octets = self._ask("")
         return Mark(float(cpu), int(messages), int(octets))
+
+    def memory(self) -> int:
+        """
+        :return: how many octets it has in memory.
+        :raise CheckFailed: if the process has died.
+        """
+        (octets,) = self._ask(MEMORY)
+        return int(octets)
 
     def _end(self) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None

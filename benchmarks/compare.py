@@ -4,14 +4,15 @@ Rounds, ratios and medians.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median
 
 import attrs
 
 from . import CheckFailed
-from .child import Child
-from .workloads.base import Measure, Sample, Workload
+from .place import Place
+from .servers import OURS
+from .workloads.base import Goal, Sample, Workload
 
 
 @attrs.frozen
@@ -44,12 +45,37 @@ class Results:
 
     workload: Workload
     samples: dict[str, list[Sample]]
+    #: The check that a server did not pass: there are no figures then.
+    failure: str | None = None
 
     def values(self, server: str, of: Callable[[Sample], float]) -> list[float]:
         return [of(sample) for sample in self.samples[server]]
 
-    def ratio(self, server: str, other: str, measure: Measure) -> Ratio:
-        return Ratio.of(self.values(server, measure.of), self.values(other, measure.of))
+    def own(self, server: str) -> list[float]:
+        """
+        What the workload is about, in each round.
+        """
+        return self.values(server, self.workload.measure.of)
+
+    def ratio(self, server: str, other: str) -> Ratio:
+        return Ratio.of(self.own(server), self.own(other))
+
+
+def reached(goal: Goal, result: Results, results: Iterable[Results]) -> float | None:
+    """
+    What was reached of what a goal is about, or None if that was not measured.
+
+    :param results: where to look for another workload.
+    """
+    if OURS not in result.samples:
+        return None
+    if goal.beside is None:
+        return median(result.own(OURS))
+    where = goal.workload or result.workload.name
+    for other in results:
+        if other.workload.name == where and goal.beside in other.samples:
+            return Ratio.of(result.own(OURS), other.own(goal.beside)).middle
+    return None
 
 
 def rotated(names: Sequence[str], turn: int) -> Iterator[str]:
@@ -61,39 +87,36 @@ def rotated(names: Sequence[str], turn: int) -> Iterator[str]:
 
 
 def measure(
-    workloads: Sequence[Workload],
+    workloads: Iterable[Workload],
     servers: Sequence[str],
+    place: Place,
     *,
     rounds: int,
     messages: int,
-    core: int | None,
     progress: Callable[[str], None],
 ) -> list[Results]:
     """
     Measure every workload on every server, once in each round.
 
-    :param core: where the servers run, or None for anywhere.
+    A workload in which a server does not do what it should is given up, the others go on.
+
     :param progress: told what is going on.
-    :raise CheckFailed: if a server does not do what it should.
     """
     results = [
-        Results(
-            workload,
-            {name: [] for name in servers if not workload.servers or name in workload.servers},
-        )
-        for workload in workloads
+        Results(workload, {name: [] for name in workload.names(servers)}) for workload in workloads
     ]
     for turn in range(rounds):
         for result in results:
             for name in rotated(tuple(result.samples), turn):
-                progress(f"round {turn + 1} of {rounds}: {result.workload.name} {name}")
-                result.samples[name].append(_one(result.workload, name, messages, core))
+                if result.failure is None:
+                    progress(f"round {turn + 1} of {rounds}: {result.workload.name} {name}")
+                    _measure_one(result, name, messages, place)
     return results
 
 
-def _one(workload: Workload, name: str, messages: int, core: int | None) -> Sample:
+def _measure_one(result: Results, name: str, messages: int, place: Place) -> None:
+    workload = result.workload
     try:
-        with Child(name, core) as child:
-            return workload.run(child, messages)
+        result.samples[name].append(workload.sample(name, messages, place))
     except (CheckFailed, OSError) as error:
-        raise CheckFailed(f"{workload.name} on {name}: {error}") from error
+        result.failure = f"{workload.name} on {name}: {error}"

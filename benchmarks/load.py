@@ -1,14 +1,15 @@
 """
 The load generator: many SMTP connections in one thread, each playing a script.
 
-Scripts are made beforehand, so that while the clock runs there is nothing to do but to send, to
-receive and to check the code of every reply line.
+Scripts are made beforehand where that is possible, so that while the clock runs there is nothing to
+do but to send, to receive and to check the code of every reply line.
 """
 
 from __future__ import annotations
 
 import selectors
 import socket
+import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 
@@ -18,6 +19,10 @@ from . import CheckFailed
 
 #: Seconds without any reply from the server that end the benchmark.
 STALL = 30
+#: Octets that are sent at a time: nobody else has a turn before they are copied.
+SLICE = 65536
+
+_EITHER = selectors.EVENT_READ | selectors.EVENT_WRITE
 
 
 @attrs.frozen
@@ -30,6 +35,18 @@ class Step:
     codes: tuple[bytes, ...]
     #: Whether it begins with a new connection, in place of the one there was.
     connect: bool = False
+    #: Whether it begins with a TLS handshake.
+    secure: bool = False
+
+
+def trusting() -> ssl.SSLContext:
+    """
+    What makes connections with whatever certificate there is.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class Replies:
@@ -68,13 +85,18 @@ class Connection:
     One client.
     """
 
-    def __init__(self, address: tuple[str, int], selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self, address: tuple[str, int], selector: selectors.BaseSelector, tls: ssl.SSLContext
+    ) -> None:
         self._address = address
         self._selector = selector
+        self._tls = tls
         self._socket: socket.socket | None = None
+        self._events = selectors.EVENT_READ
         self._replies = Replies()
         self._script: Iterator[Step] = iter(())
-        self._unsent = b""
+        self._unsent = memoryview(b"")
+        self._shaking_hands = False
         self._playing = False
 
     def start(self, script: Iterable[Step]) -> bool:
@@ -96,50 +118,120 @@ class Connection:
         if step.connect:
             self._connect()
         self._replies.expect(step.codes)
-        if step.send:
-            self._send(step.send)
+        self._unsent = memoryview(step.send)
+        if step.secure:
+            self._secure()
+        elif step.send:
+            self._send()
         return False
 
     def _connect(self) -> None:
         self.close()
-        self._socket = socket.create_connection(self._address, timeout=STALL)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.setblocking(False)
-        self._selector.register(self._socket, selectors.EVENT_READ, self)
+        connection = socket.socket()
+        try:
+            connection.settimeout(STALL)
+            connection.connect(self._address)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setblocking(False)
+        except BaseException:
+            connection.close()
+            raise
+        self._adopt(connection)
 
-    def _send(self, data: bytes) -> None:
+    def _adopt(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._events = selectors.EVENT_READ
+        self._selector.register(connection, self._events, self)
+
+    def _wait_for(self, events: int) -> None:
+        if events != self._events:
+            self._events = events
+            self._selector.modify(self._connected(), events, self)
+
+    def _connected(self) -> socket.socket:
         if self._socket is None:
             raise CheckFailed("the server closed the connection")
+        return self._socket
+
+    def _secure(self) -> None:
+        plain = self._connected()
+        self._selector.unregister(plain)
+        self._socket = None
         try:
-            sent = self._socket.send(data)
-        except BlockingIOError:
+            self._adopt(self._tls.wrap_socket(plain, do_handshake_on_connect=False))
+        finally:
+            # If it was wrapped, this is an empty shell.
+            plain.close()
+        self._shaking_hands = True
+        self._shake_hands()
+
+    def _shake_hands(self) -> None:
+        connection = self._connected()
+        assert isinstance(connection, ssl.SSLSocket)
+        try:
+            connection.do_handshake()
+        except ssl.SSLWantReadError:
+            self._wait_for(selectors.EVENT_READ)
+        except ssl.SSLWantWriteError:
+            self._wait_for(_EITHER)
+        else:
+            self._shaking_hands = False
+            self._send()
+
+    def _send(self) -> None:
+        try:
+            sent = self._connected().send(self._unsent[:SLICE])
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             sent = 0
-        if sent < len(data) or self._unsent:
-            self._unsent = data[sent:]
-            both = selectors.EVENT_READ | selectors.EVENT_WRITE
-            events = both if self._unsent else selectors.EVENT_READ
-            self._selector.modify(self._socket, events, self)
+        self._unsent = self._unsent[sent:]
+        self._wait_for(_EITHER if self._unsent else selectors.EVENT_READ)
+
+    def _receive(self) -> bytes | None:
+        """
+        :return: None if there is nothing yet, nothing if there will be no more.
+        """
+        connection = self._connected()
+        try:
+            data = connection.recv(65536)
+            # The selector knows nothing of what is already decrypted.
+            while isinstance(connection, ssl.SSLSocket) and connection.pending():
+                data += connection.recv(65536)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        return data
 
     def ready(self, events: int) -> bool:
         """
         :return: whether the script has ended.
         :raise CheckFailed: if the server says something wrong, or hangs up.
         """
+        if self._shaking_hands:
+            self._shake_hands()
+            return False
         if events & selectors.EVENT_WRITE:
-            self._send(self._unsent)
+            self._send()
         if not events & selectors.EVENT_READ:
             return False
-        assert self._socket is not None
-        data = self._socket.recv(65536)
+        data = self._receive()
+        if data is None:
+            return False
         if not data:
             if self._playing:
                 raise CheckFailed("the server closed the connection")
             # It has been told QUIT.
             self.close()
             return False
-        return self._replies.feed(data) and self._next()
+        return self._heard(data)
+
+    def _heard(self, data: bytes) -> bool:
+        if not self._replies.feed(data):
+            return False
+        if self._unsent:
+            raise CheckFailed("the server did not wait for the end of what it replies to")
+        return self._next()
 
     def close(self) -> None:
+        self._shaking_hands = False
         if self._socket is not None:
             self._selector.unregister(self._socket)
             self._socket.close()
@@ -153,7 +245,8 @@ class Load:
 
     def __init__(self, address: tuple[str, int], connections: int) -> None:
         self._selector = selectors.DefaultSelector()
-        self._connections = [Connection(address, self._selector) for _ in range(connections)]
+        tls = trusting()
+        self._connections = [Connection(address, self._selector, tls) for _ in range(connections)]
 
     def play(self, scripts: Sequence[Iterable[Step]]) -> None:
         """

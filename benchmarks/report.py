@@ -12,15 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
-from .compare import Results
-from .workloads.base import Sample
+from .compare import Results, reached
+from .workloads.base import CPU, Measure, Sample
 
-#: The server whose ratios have goals.
-OURS = "txsmtpd"
 #: With fewer rounds a median says little.
 ENOUGH = 5
-#: Percent of the time that a process which is never waited for spends on its core.
-BUSY = 90
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -57,91 +53,99 @@ def surroundings(rounds: int, messages: int, apart: bool) -> str:
     :param apart: whether server and load generator had a core each.
     """
     placed = "a core each for server and client" if apart else "server and client NOT kept apart"
-    found = ", ".join(_versions(("Twisted", "aiosmtpd", "txsmtpd")))
+    found = ", ".join(_versions(("Twisted", "aiosmtpd", "uvloop", "txsmtpd")))
     few = "" if rounds >= ENOUGH else f" Fewer than {ENOUGH} rounds: not to be quoted."
     machine = f"{_cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
     return (
-        f"{machine}; {found}; {date.today().isoformat()}. {messages} messages a round, medians of"
+        f"{machine}; {found}; {date.today().isoformat()}. --messages {messages}, medians of"
         f" {rounds} interleaved rounds (least to most), {placed}.{few}"
     )
 
 
-def _busy(seconds: float, wall: float) -> float:
-    return 100 * seconds / wall
-
-
 def _server_busy(sample: Sample) -> float:
-    return _busy(sample.cpu, sample.wall)
+    return 100 * sample.cpu / sample.wall
 
 
 def _client_busy(sample: Sample) -> float:
-    return _busy(sample.client, sample.wall)
+    return 100 * sample.client / sample.wall
 
 
 def _rate(sample: Sample) -> float:
     return sample.messages / sample.wall
 
 
+def legend(results: Iterable[Results]) -> str:
+    """
+    What each workload is, and is about.
+    """
+    rows = [[r.workload.name, r.workload.title, r.workload.measure.name] for r in results]
+    return table(["", "workload", "measured"], rows)
+
+
 def figures(results: Iterable[Results]) -> str:
     """
     What each server needs.
     """
-    heads = ["workload", "server", "measure", "", "of the floor's", "of aiosmtpd's"]
+    heads = ["", "server", "measured", "of the floor's", "of aiosmtpd's", "CPU per message"]
     heads += ["messages/s", "server busy", "client busy"]
     return table(heads, (row for result in results for row in _rows(result)))
 
 
 def _rows(result: Results) -> Iterator[list[str]]:
-    measure = result.workload.measure
     for name in result.samples:
         beside = [
-            str(result.ratio(name, other, measure))
-            if other in result.samples and other != name
-            else ""
+            str(result.ratio(name, other)) if other in result.samples and other != name else ""
             for other in ("floor", "aiosmtpd")
         ]
         yield [
-            f"{result.workload.name} {result.workload.title}",
+            result.workload.name,
             name,
-            measure.name,
-            measure.form.format(median(result.values(name, measure.of))),
+            _middle(result, name, result.workload.measure),
             *beside,
-            f"{median(result.values(name, _rate)):.0f}",
+            *_per_message(result, name),
             f"{median(result.values(name, _server_busy)):.0f} %",
             f"{median(result.values(name, _client_busy)):.0f} %",
         ]
 
 
-def verdicts(results: Iterable[Results]) -> str:
+def _middle(result: Results, name: str, measure: Measure) -> str:
+    return measure.form.format(median(result.values(name, measure.of)))
+
+
+def _per_message(result: Results, name: str) -> tuple[str, str]:
+    """
+    CPU time and rate, unless it is not about messages.
+    """
+    if not all(sample.messages for sample in result.samples[name]):
+        return "", ""
+    return _middle(result, name, CPU), f"{median(result.values(name, _rate)):.0f}"
+
+
+def verdicts(results: Sequence[Results]) -> str:
     """
     What was to be reached, and whether it was; nothing if there is nothing to compare.
     """
-    rows = [row for result in results for row in _judged(result)]
-    return table(["workload", "goal", "reach", "measured", ""], rows) if rows else ""
+    rows = [row for result in results for row in _judged(result, results)]
+    return table(["", "goal", "reach", "measured", ""], rows) if rows else ""
 
 
-def _judged(result: Results) -> Iterator[list[str]]:
+def _judged(result: Results, results: Sequence[Results]) -> Iterator[list[str]]:
     workload = result.workload
     for goal in workload.goals:
-        if OURS in result.samples and goal.beside in result.samples:
-            ratio = result.ratio(OURS, goal.beside, workload.measure)
-            met = "PASS" if goal.met(ratio.middle) else "miss"
-            named = f"{workload.measure.name}, of {goal.beside}'s"
-            yield [workload.name, named, str(goal), f"{ratio.middle:.2f}", met]
+        found = reached(goal, result, results)
+        if found is not None:
+            met = "PASS" if goal.met(found) else "miss"
+            yield [workload.name, goal.named(workload.measure), str(goal), f"{found:.2f}", met]
 
 
 def doubts(results: Iterable[Results]) -> Iterator[str]:
     """
-    What speaks against the figures: a server that was not kept busy, and who is to blame.
+    What speaks against the figures.
     """
     for result in results:
         for name in result.samples:
             server = median(result.values(name, _server_busy))
             client = median(result.values(name, _client_busy))
-            if server < BUSY:
-                cause = (
-                    "the load generator was the bottleneck"
-                    if client >= BUSY
-                    else "something else was using the cores"
-                )
-                yield f"{result.workload.name} {name}: {cause}, so messages/s says little."
+            doubt = result.workload.doubt(name, server, client)
+            if doubt is not None:
+                yield f"{result.workload.name} {name}: {doubt}."

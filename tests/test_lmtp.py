@@ -4,14 +4,17 @@ Tests for LMTP (RFC 2033), as a client sees it; its rules one by one are in test
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from docs.code import quota
 from txsmtpd import LMTP, hooks
 from txsmtpd.extensions.enhanced_status_codes import EnhancedStatusCodes
 from txsmtpd.extensions.pipelining import Pipelining
@@ -351,3 +354,25 @@ class OneVerdictTests(SynchronousTestCase):
             client.send(b"EHLO c.example\r\n" + OPENING + b"DATA\r\n.\r\n")
             self.assertTrue(client.received.endswith(b"451 4.3.0 Local error, try again later\r\n"))
             self.assertEqual(1, len(self.flushLoggedErrors(TypeError)))
+
+
+class DocumentedTests(SynchronousTestCase):
+    """
+    The program in docs/howto/lmtp.rst.
+    """
+
+    def test_handler(self) -> None:
+        client = greeted(quota.Quota())
+        client.send(LHLO + b"MAIL FROM:<>\r\nRCPT TO:<bob@example.org>\r\nRCPT TO:<eve@b>\r\n")
+        codes(client)
+        client.send(b"DATA\r\n.\r\n")
+        self.assertEqual([354, 452, 250], codes(client))
+
+    def test_listens(self) -> None:
+        reactor: Any = MemoryReactorClock()
+        base = os.path.abspath(self.mktemp())
+        self.successResultOf(quota.listen(reactor, "/run/mail/lmtp.sock", f"{base}/{{local}}"))
+        ((path, factory, _, mode, _),) = reactor.unixServers
+        self.assertEqual(("/run/mail/lmtp.sock", 0o660), (path, mode))
+        self.assertIs(LMTP, factory.protocol)
+        self.assertTrue(os.path.isdir(base))

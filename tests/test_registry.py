@@ -88,7 +88,8 @@ class MakeHandlerTests(SynchronousTestCase):
         """
         Each entry can be listed for a person.
         """
-        names = ["debug", "maildir", "reject-unknown", "relay", "relay-lmtp", "relay-tls", "sink"]
+        names = ["debug", "maildir", "mbox", "pipe", "reject-unknown", "relay", "relay-lmtp"]
+        names += ["relay-tls", "sink", "webhook"]
         self.assertEqual(names, sorted(BUILTIN))
         for name, spec in BUILTIN.items():
             self.assertEqual(name, spec.name)
@@ -104,8 +105,8 @@ class MakeHandlerTests(SynchronousTestCase):
         for name in ("maildri", "", "MAILDIR"):
             self.fails(
                 name,
-                f"unknown handler {name!r}: say debug, maildir, reject-unknown, "
-                "relay, relay-lmtp, relay-tls, sink, or the dotted name of a class",
+                f"unknown handler {name!r}: say debug, maildir, mbox, pipe, reject-unknown, "
+                "relay, relay-lmtp, relay-tls, sink, webhook, or the dotted name of a class",
             )
 
     def test_dotted(self) -> None:

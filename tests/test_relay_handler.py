@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.testing import MemoryReactorClock
 from zope.interface.verify import verifyObject
 
+from docs.code import smarthost
 from txsmtpd import interfaces
 from txsmtpd.core.replies import Rejected
 from txsmtpd.handlers import Relay, make_handler
@@ -38,6 +41,19 @@ class MakingTests(RelayTestCase):
             relay = make_handler(spec)
             self.assertIsInstance(relay, Relay)
             self.assertEqual((relay.hop.verified, relay.hop.lmtp), (verified, lmtp))
+
+    def test_in_a_program(self) -> None:
+        """
+        The one in docs/howto/relay.rst.
+        """
+        reactor: Any = MemoryReactorClock()
+        serving = Deferred.fromCoroutine(smarthost.serve(reactor, "secret"))
+        self.assertIsNone(self.successResultOf(serving))
+        ((port, factory, _, _),) = reactor.tcpServers
+        (relay,) = factory._handlers
+        self.assertEqual((port, str(relay.hop)), (2525, "mail.example.org:587"))
+        self.assertTrue(relay.hop.verified)
+        self.assertEqual(reactor.triggers["before"]["shutdown"], [(relay.stop, (), {})])
 
     def test_time_has_a_zone(self) -> None:
         self.assertIsNotNone(_local_time().tzinfo)

@@ -115,6 +115,20 @@ class Wary:
             raise self.error
 
 
+class Closing:
+    """
+    A handler that has something to close.
+    """
+
+    def __init__(self, result: Any) -> None:
+        self.stops = 0
+        self.result = result
+
+    def stop(self) -> Any:
+        self.stops += 1
+        return self.result
+
+
 class ServiceCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = FakeReactor()
@@ -310,6 +324,40 @@ class StopTests(ServiceCase):
         assert self.factory.drained is not None
         self.factory.drained.callback(None)
         self.assertIsNone(self.successResultOf(stopped))
+
+    def test_handlers(self) -> None:
+        """
+        They stop when all clients have gone, and are waited for.
+        """
+        closing: Deferred[None] = Deferred()
+        handler = Closing(closing)
+        service = self.service(FakeEndpoint(FakePort(PORT)), handlers=[handler, Wary()])
+        service.startService()
+        stopped = service.stopService()
+        self.assertEqual(handler.stops, 0)
+        assert self.factory.drained is not None
+        self.factory.drained.callback(None)
+        self.assertEqual(handler.stops, 1)
+        self.assertNoResult(stopped)
+        closing.callback(None)
+        self.successResultOf(stopped)
+
+    def test_handler_does_not_stop(self) -> None:
+        """
+        The others are stopped nevertheless.
+        """
+        handler = Closing(None)
+        service = self.service(
+            FakeEndpoint(FakePort(PORT)), handlers=[Closing(fail(ValueError())), handler]
+        )
+        service.startService()
+        stopped = service.stopService()
+        assert self.factory.drained is not None
+        self.factory.drained.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(handler.stops, 1)
+        self.assertEqual(self.logged()[-1:], ["a handler cannot be stopped"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_port_does_not_close(self) -> None:
         """

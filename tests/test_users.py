@@ -25,7 +25,7 @@ from twisted.cred.credentials import (
 from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
 from twisted.cred.portal import IRealm, Portal
 from twisted.cred.strcred import ICheckerFactory, findCheckerFactory, makeChecker
-from twisted.internet.defer import Deferred, getDebugging, setDebugging
+from twisted.internet.defer import CancelledError, Deferred, getDebugging, setDebugging
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, eventAsText, globalLogPublisher
 from twisted.plugin import IPlugin
@@ -328,6 +328,28 @@ class ThreadTests(UsersTestCase):
         deferred.cancel()
         self.threads.work()
         self.assertIsNone(self.successResultOf(deferred))
+
+    def test_gone_before_it_began(self) -> None:
+        """
+        Nobody who waits in the line waits for the hash of a client that has left it.
+        """
+        hashed: list[bytes] = []
+        make = bcrypt.hashpw
+
+        def hashpw(password: bytes, salt: bytes) -> bytes:
+            hashed.append(password)
+            return make(password, salt)
+
+        self.patch(bcrypt, "hashpw", hashpw)
+        users = self.users(b"alice:" + HTPASSWD)
+        first, second = (
+            users.requestAvatarId(UsernamePassword(b"alice", word)) for word in (b"x", b"pass:word")
+        )
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertEqual(self.threads.work(), 2)
+        self.assertEqual(hashed, [b"pass:word"])
+        self.assertEqual(self.successResultOf(second), b"alice")
 
 
 class ScramTests(UsersTestCase):

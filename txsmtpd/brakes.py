@@ -35,6 +35,8 @@ class _Unread:
     release a step that is pending.
     """
 
+    __slots__ = ("_protocol",)
+
     def __init__(self, protocol: BrakedLineReceiver) -> None:
         self._protocol = protocol
 

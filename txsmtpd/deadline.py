@@ -17,6 +17,9 @@ class Deadline:
     the time, and the one delayed call, when it comes too early, is made anew for the rest.
     """
 
+    # Every connection, also an idle one, has two.
+    __slots__ = ("_call", "_clock", "_due", "_expired", "_look_at")
+
     def __init__(self, clock: IReactorTime, expired: Callable[[], None]) -> None:
         self._clock = clock
         self._expired = expired

@@ -44,9 +44,10 @@ def make_session(transport: Any, reactor: Any, lmtp: bool) -> Session:
     A session of what the transport knows about its two ends.
     """
     peer = transport.getPeer()
+    address = plain_address(peer)
     return Session(
-        peer=plain_address(peer),
-        via=plain_address(peer),
+        peer=address,
+        via=address,
         local=plain_address(transport.getHost()),
         reactor=reactor,
         can_start_tls=ITLSTransport.providedBy(transport),

@@ -56,6 +56,8 @@ class SessionLog:
     """
 
     log: ClassVar[Logger] = Logger()
+    # Every connection, also an idle one, has one.
+    __slots__ = ("_log", "_messages", "_name_of", "session")
 
     def __init__(self, session: Session, name_of: Callable[[bytes], str | None]) -> None:
         self.session = session

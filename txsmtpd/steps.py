@@ -54,6 +54,9 @@ class Steps:
     :param say: sends a reply before the step that it belongs to has ended.
     """
 
+    # Every connection, also an idle one, has one.
+    __slots__ = ("_clock", "_outlive", "report", "say")
+
     def __init__(
         self,
         report: Callable[[Any], None],

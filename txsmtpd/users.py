@@ -20,6 +20,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from hmac import digest as hmac_digest
+from threading import Event
 from typing import Any, ClassVar
 
 import attrs
@@ -241,8 +242,18 @@ class UsersFile:
     def _ask(self, slow: bool, question: Callable[[], bool]) -> Deferred[bool]:
         if not slow:
             return execute(sealed, question)
+        gone = Event()
+
+        def work() -> bool:
+            # Whoever has left may have come for nothing but to keep others waiting.
+            return not gone.is_set() and sealed(question)
+
+        def ended(failure: Failure) -> Failure:
+            gone.set()
+            return failure
+
         pool = self._pool or self._reactor.getThreadPool()
-        return deferToThreadPool(self._reactor, pool, sealed, question)
+        return deferToThreadPool(self._reactor, pool, work).addErrback(ended)
 
     def _current(self) -> Users:
         assert self._file is not None

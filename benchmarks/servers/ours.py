@@ -11,11 +11,17 @@ from twisted.internet import endpoints, reactor
 from twisted.logger import LogEvent, globalLogBeginner
 from zope.interface import implementer
 
+from txsmtpd import LMTP, SMTP
 from txsmtpd.core.session import Envelope, Session
 from txsmtpd.factory import SMTPFactory
+from txsmtpd.handlers.maildir import Maildir
 from txsmtpd.interfaces import IContentHook, IContentReceiver
+from txsmtpd.tls import Certificates
 
-from . import Tally
+from . import Setup, Tally
+
+#: Idle clients are more than the thousand connections that are allowed by default.
+MANY = 100_000
 
 
 @implementer(IContentHook, IContentReceiver)
@@ -46,12 +52,29 @@ def _forget(event: LogEvent) -> None:
     """
 
 
-def serve(tally: Tally, ready: Callable[[int], None]) -> None:
+def make_factory(setup: Setup, tally: Tally, reactor: Any) -> SMTPFactory:
+    """
+    What a workload wants, all else by default.
+    """
+    settings: dict[str, Any] = {"hostname": "txsmtpd.example", "max_connections": MANY}
+    if setup.certificate is not None:
+        pairs = [(setup.certificate, setup.certificate)]
+        settings["context_factory"] = Certificates(pairs, clock=reactor)
+    handler: object = CountingSink(tally)
+    if setup.maildir is not None:
+        handler = maildir = Maildir(setup.maildir)
+        maildir.prepare()
+    factory = SMTPFactory(handler, reactor=reactor, **settings)
+    factory.protocol = LMTP if setup.lmtp else SMTP
+    return factory
+
+
+def serve(setup: Setup, tally: Tally, ready: Callable[[int], None]) -> None:
     loop: Any = reactor
     # Twisted keeps all events until somebody says where they go.
     nowhere: Any = _forget
     globalLogBeginner.beginLoggingTo([nowhere], redirectStandardIO=False)
-    factory = SMTPFactory(CountingSink(tally), hostname="txsmtpd.example")
+    factory = make_factory(setup, tally, loop)
     listening: Any = endpoints.TCP4ServerEndpoint(loop, 0, interface="127.0.0.1").listen(factory)
     listening.addCallback(lambda port: ready(port.getHost().port))
     loop.run()

@@ -5,10 +5,13 @@ What the servers are given to do: one class each, by the name that ``--workload`
 from __future__ import annotations
 
 from .base import Workload
-from .bulk import Bulk, Chunked, ShortLines, Stuffed
-from .connections import NewConnections
+from .bulk import Bulk, Chunked, Encrypted, ShortLines, Stuffed
+from .connections import NewConnections, SecureConnections
+from .disturbed import Disturbed
+from .durable import Durable
+from .idle import Idle, SecureIdle
 from .kept import LockStep, Pipelined
-from .recipients import ManyRecipients
+from .recipients import LocalDelivery, ManyRecipients
 
 #: In the order of the report.
 WORKLOADS: dict[str, type[Workload]] = {
@@ -21,6 +24,13 @@ WORKLOADS: dict[str, type[Workload]] = {
         Stuffed,
         ShortLines,
         ManyRecipients,
+        SecureConnections,
+        Encrypted,
+        Idle,
+        SecureIdle,
+        LocalDelivery,
         Chunked,
+        Disturbed,
+        Durable,
     )
 }

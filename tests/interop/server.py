@@ -105,10 +105,16 @@ class Server:
     :param options: of the command line, beside those that every server here has.
     :param template: what follows the Maildir's own path, such as ``/{local}``.
     :param first: handlers that are asked before the Maildir.
+    :param handler: what takes the mail in place of the Maildir.
     """
 
     def __init__(
-        self, directory: Path, *options: str, template: str = "", first: Sequence[str] = ()
+        self,
+        directory: Path,
+        *options: str,
+        template: str = "",
+        first: Sequence[str] = (),
+        handler: str = "",
     ) -> None:
         directory.mkdir(exist_ok=True)
         self.maildir = directory / "mail"
@@ -119,7 +125,7 @@ class Server:
         self._listening = 0
         self._started = Event()
         start, where = command()
-        handlers = (*first, f"maildir:{self.maildir}{template}")
+        handlers = (*first, handler or f"maildir:{self.maildir}{template}")
         self._process = subprocess.Popen(
             [
                 *start,

@@ -115,6 +115,32 @@ class Coroutines:
         await succeed(None)
 
 
+@implementer(IDATAHook)
+class InOrder:
+    def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> list[str | None]:
+        return [None, "550 5.1.1 No"]
+
+
+@implementer(IDATAHook)
+class ByAddress:
+    async def handle_DATA(
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> dict[str, Deferred[str]]:
+        return {"a@b.example": succeed("250 OK")}
+
+
+@implementer(IContentReceiver)
+class ByRecipient:
+    def write(self, chunk: bytes) -> None:
+        pass
+
+    def finish(self) -> dict[Recipient, Deferred[None] | Reply]:
+        return {}
+
+    def abort(self, reason: str) -> None:
+        pass
+
+
 @implementer(IContentReceiver)
 class Receiver:
     def write(self, chunk: bytes) -> Deferred[None] | None:

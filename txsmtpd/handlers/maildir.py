@@ -108,7 +108,7 @@ def write_all(fd: int, data: bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def refusal_of(error: BaseException) -> Reply:
+def refusal_of(error: BaseException | None) -> Reply:
     """
     What the client is told when a message cannot be kept.
     """

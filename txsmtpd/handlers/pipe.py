@@ -1,9 +1,18 @@
 """
 A handler that runs a command for each message.
 
-The command reads the message on its standard input and finds in its environment what local(8) of
-Postfix puts there.  Its exit status is the verdict, by sysexits.h.  No word of a client's is ever
-on its command line, and no shell reads it.
+The command reads the message on its standard input, which is a file, with the headers Return-Path
+and Received on top.  Lines end as Unix programs have it, but those of binary content stay as they
+are.  In its environment it finds what Postfix puts there, see :func:`environment`.  No word of a
+client's is ever on its command line, and no shell reads that.
+
+Its exit status is the verdict, by sysexits.h and as Postfix has it.  Any other status, and the end
+by a signal, is 451: nobody has meant that for a verdict.  What it says goes to the log, and not to
+the client.
+
+A command that still runs when nobody waits for its verdict any more is killed, but not what that
+has started itself.  Its end counts, and not that of what it leaves behind in the background, which
+loses its standard output a second later.
 """
 
 from __future__ import annotations
@@ -13,30 +22,31 @@ import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from shutil import which
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
-import attrs
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core import grammar
-from ..core.replies import CONTROLS, DELIVERED, LOCAL_ERROR, Reply
-from ..core.session import Envelope, Session
-from ..interfaces import IContentHook
+from ..core.replies import DELIVERED, LOCAL_ERROR, TOO_MANY_RECIPIENTS, Reply
+from ..core.session import Envelope, Parameters, Session
+from ..interfaces import IContentHook, IRCPTHook, Verdict
 from .base import HandlerError
-from .spool import Spool, local_time
+from .spool import Spool, clean, client_address, shielded, user_name
 
 #: Commands that run at the same time.
 PARALLEL = 20
 #: Octets of what a command says that the log keeps.
 SAID = 1024
+#: Seconds that what a command has said may take to arrive when it has ended.
+LAST_WORDS = 1
+#: Octets of recipients in one message: systems limit the length of a variable, Linux to 131072.
+ROOM = 100_000
 
-# sysexits.h, with the enhanced codes that Postfix gives them.  All of them are final but for
-# EX_OSERR, EX_IOERR and EX_TEMPFAIL.
+# src/global/sys_exits.c of Postfix.
 _EXITS = {
     0: DELIVERED,
     64: Reply(554, "5.3.0", ("Command line usage error",)),
@@ -48,92 +58,143 @@ _EXITS = {
     70: Reply(554, "5.3.0", ("Internal software error",)),
     71: Reply(451, "4.3.0", ("System resource problem",)),
     72: Reply(554, "5.3.0", ("Critical OS file missing",)),
-    73: Reply(554, "5.3.0", ("Cannot create user output file",)),
-    74: Reply(451, "4.3.0", ("Input or output error",)),
+    73: Reply(554, "5.2.0", ("Cannot create user output file",)),
+    74: Reply(554, "5.3.0", ("Input or output error",)),
     75: Reply(451, "4.3.0", ("Temporary failure",)),
     76: Reply(554, "5.5.0", ("Remote error in protocol",)),
     77: Reply(550, "5.7.0", ("Permission denied",)),
     78: Reply(554, "5.3.5", ("Local configuration error",)),
 }
 
+# Of our own environment.
+_KEPT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
 
-def environment(session: Session, envelope: Envelope) -> dict[str, str]:
+
+def environment(session: Session, envelope: Envelope) -> dict[bytes, bytes]:
     """
-    What a command is told.
+    What a command is told.  Every variable is always there, if only empty, but for the last four.
 
     ``SENDER``
         the reverse-path, empty for the null sender;
     ``RECIPIENT``
         the recipients, each on a line of its own;
+    ``ORIGINAL_RECIPIENT``
+        the same as the client has spelled them, whatever other handlers have made of them;
+    ``CLIENT_ADDRESS``, ``CLIENT_HOSTNAME``, ``CLIENT_HELO``, ``CLIENT_PROTOCOL``
+        the client's IP address, its name in the DNS if a proxy has told it by XCLIENT, what it
+        calls itself, and by which protocol the message came;
+    ``SASL_USERNAME``, ``SASL_SENDER``
+        who has logged in, and who is said to have submitted the message first;
+    ``ENVID``
+        the sender's name for the message (RFC 3461);
+    ``QUEUE_ID``
+        the log's name for it;
     ``LOCAL``, ``USER``, ``EXTENSION``, ``DOMAIN``
-        the parts of the only recipient, if there is only one: the local part, that without its
-        detail, the detail, and the domain;
-    ``CLIENT_ADDRESS``, ``CLIENT_HELO``, ``CLIENT_PROTOCOL``, ``SASL_USERNAME``
-        about the client;
-    ``MESSAGE_ID``
-        what the log calls the message;
-    and of our own environment ``PATH``, ``HOME``, ``LANG``, ``TZ`` and ``TMPDIR``.
+        the parts of the recipient, if there is only one: the local part, that without its detail,
+        the detail, and the domain;
+
+    and of our own environment ``PATH``, ``HOME``, ``LANG``, ``TZ`` and ``TMPDIR``.  Controls are
+    replaced by spaces, and values are UTF-8.
     """
-    recipients = [recipient.address for recipient in envelope.recipients]
-    peer = session.peer
+    original = [recipient.address for recipient in envelope.recipients]
     told = {
-        "SENDER": envelope.mail_from or "",
-        "RECIPIENT": "\n".join(recipients),
-        "CLIENT_ADDRESS": str(peer[0]) if isinstance(peer, tuple) else "",
-        "CLIENT_HELO": session.host_name or "",
-        "CLIENT_PROTOCOL": envelope.protocol,
-        "SASL_USERNAME": _text(session.login_data) if session.authenticated else "",
-        "MESSAGE_ID": envelope.id,
+        "SENDER": clean(envelope.mail_from or ""),
+        "RECIPIENT": _lines(envelope.rcpt_tos),
+        "ORIGINAL_RECIPIENT": _lines(original),
+        "CLIENT_ADDRESS": client_address(session),
+        "CLIENT_HOSTNAME": clean(session.client_name or ""),
+        "CLIENT_HELO": clean(session.host_name or ""),
+        "CLIENT_PROTOCOL": clean(envelope.protocol),
+        "SASL_USERNAME": user_name(session),
+        "SASL_SENDER": clean(envelope.auth or ""),
+        "ENVID": clean((envelope.dsn and envelope.dsn.envid) or ""),
+        "QUEUE_ID": clean(envelope.id),
     }
-    if len(recipients) == 1:
-        local, domain = grammar.split_mailbox(recipients[0])
-        user, _, extension = local.partition("+")
-        told.update(LOCAL=local, USER=user, EXTENSION=extension, DOMAIN=domain)
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return {**kept, **{name: _one_line(name, value) for name, value in told.items()}}
+    if len(envelope.rcpt_tos) == 1:
+        told.update(_parts(clean(envelope.rcpt_tos[0])))
+    kept = {name: os.fsencode(os.environ[name]) for name in _KEPT if name in os.environ}
+    values = {**kept, **{name: value.encode() for name, value in told.items()}}
+    return {name.encode(): value for name, value in values.items()}
 
 
-_KEPT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
+def _lines(addresses: Sequence[str]) -> str:
+    return "\n".join(map(clean, addresses))
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
-
-
-def _one_line(name: str, value: str) -> str:
-    """
-    A value without what would end a string in C, or a line for whoever reads it line by line.
-    """
-    lines = value.split("\n") if name == "RECIPIENT" else [value]
-    return "\n".join(CONTROLS.sub(" ", line) for line in lines)
+def _parts(address: str) -> dict[str, str]:
+    try:
+        local, domain = grammar.split_mailbox(address)
+    except grammar.GrammarError:
+        # A hook has made it.
+        return {}
+    user, _, extension = local.partition("+")
+    if not user:
+        user, extension = local, ""
+    return {"LOCAL": local, "USER": user, "EXTENSION": extension, "DOMAIN": domain}
 
 
 class _Command(ProcessProtocol):
     """
-    One run of the command.
+    One run of the command, which may have to wait for its turn.
     """
 
-    def __init__(self) -> None:
-        self.ended: Deferred[int | None] = Deferred(lambda _: self.kill())
+    transport: Any = None
+
+    def __init__(self, reactor: Any, command: Sequence[str], file: IO[bytes]) -> None:
+        self._reactor = reactor
+        self._command = command
+        self._file = file
+        self._ended: Deferred[None] = Deferred()
+        #: Whether nobody waits for it any more.
+        self.forgotten = False
+        #: Its exit status; None if it has none, because it was ended by a signal.
+        self.status: int | None = None
+        #: What it has said, or the beginning of that.
         self.said = b""
 
-    def kill(self) -> None:
+    def start(self, told: dict[bytes, bytes]) -> Deferred[None] | None:
         """
-        End it: nobody waits for it any more.
+        :param told: its environment.
+        :return: fires when it has ended.
+        :raise OSError: if it cannot be started.
         """
-        process: Any = self.transport
-        with suppress(ProcessExitedAlready):
-            process.signalProcess("KILL")
+        if self.forgotten:
+            return None
+        # It gets a descriptor of its own.
+        with self._file:
+            name = self._command[0]
+            files = {0: self._file.fileno(), 1: "r", 2: "r"}
+            self._reactor.spawnProcess(
+                self, which(name) or name, self._command, env=told, childFDs=files
+            )
+        return self._ended
+
+    def forget(self) -> None:
+        """
+        End it, or see that it does not begin.
+        """
+        self.forgotten = True
+        self._file.close()
+        if self.transport is not None:
+            # A program that has taken another user's rights cannot be killed by us.
+            with suppress(ProcessExitedAlready, PermissionError):
+                self.transport.signalProcess("KILL")
 
     def outReceived(self, data: bytes) -> None:
         self.said = (self.said + data)[:SAID]
 
     errReceived = outReceived
 
+    def processExited(self, reason: Failure) -> None:
+        ended: Any = reason.value
+        self.status = ended.exitCode
+        # Something that it has left behind may never close its end.
+        self._late = self._reactor.callLater(LAST_WORDS, self.transport.loseConnection)
+
     def processEnded(self, reason: Failure) -> None:
-        ended, status = self.ended, getattr(reason.value, "exitCode", None)
-        if not ended.called:
-            ended.callback(status)
+        if self._late.active():
+            self._late.cancel()
+        self._ended.callback(None)
 
 
 class _Message(Spool):
@@ -141,35 +202,76 @@ class _Message(Spool):
     A message for the command.
     """
 
+    unix_newlines: ClassVar[bool] = True
+    wants_descriptor: ClassVar[bool] = True
+
     def __init__(self, pipe: Pipe, server: Any, session: Session, envelope: Envelope) -> None:
-        super().__init__(server, session, envelope, local_time())
+        super().__init__(server, session, envelope, pipe.run)
         self._pipe = pipe
 
-    def deliver(self, file: IO[bytes]) -> Deferred[Reply]:
-        reactor = self.session.reactor
+    def deliver(self, file: IO[bytes]) -> Deferred[Verdict]:
+        command = _Command(self.session.reactor, self._pipe.command, file)
         told = environment(self.session, self.envelope)
-        return self._pipe.run(reactor, file, told, self.envelope.id)
+        start: Any = command.start
+        done: Deferred[Any] = self._pipe.turns.run(start, told)
+        done.addCallbacks(self._judge, self._explain, callbackArgs=(command,))
+        return shielded(done, command.forget)
+
+    def _judge(self, _: object, command: _Command) -> Reply:
+        status = command.status
+        reply = LOCAL_ERROR if status is None else _EXITS.get(status, LOCAL_ERROR)
+        if command.forgotten:
+            begun = command.transport is not None
+            self._say("it took too long" if begun else "its turn did not come in time", command)
+        elif status is None:
+            self._say("it was ended by a signal", command)
+        elif status:
+            self._say(f"it ended with {status}", command)
+        return reply
+
+    def _explain(self, failure: Failure) -> Reply:
+        error = failure.value
+        if not isinstance(error, OSError):
+            failure.raiseException()
+        self._say(f"it cannot be started: {error.strerror}")
+        return LOCAL_ERROR
+
+    def _say(self, reason: str, command: _Command | None = None) -> None:
+        said = "" if command is None else clean(command.said.decode("utf-8", "replace")).strip()
+        sentence = "message {transaction} was not taken by {command}: {reason}"
+        self.log.warn(
+            sentence + (": {said}" if said else ""),
+            event="pipe",
+            transaction=self.envelope.id,
+            command=self._pipe.command[0],
+            reason=reason,
+            said=said,
+        )
 
 
-@attrs.define(eq=False)
-@implementer(IContentHook)
+@implementer(IContentHook, IRCPTHook)
 class Pipe:
     """
     Runs a command for each message.
 
-    :param command: its words.
+    Under LMTP all recipients have the same verdict.
+
+    :param command: its words.  One with a slash is a path from where we are now; another is looked
+        for where ``PATH`` says.
     :param parallel: how many of them run at the same time; other messages wait.
+    :param run: calls a function in a thread and returns a Deferred for what comes of it.  The
+        default is the thread pool of the session's reactor.
     """
 
-    command: Sequence[str]
-    parallel: int = PARALLEL
-    _turns: DeferredSemaphore = attrs.field(init=False)
-
-    log = Logger()
-
-    @_turns.default
-    def _make_turns(self) -> DeferredSemaphore:
-        return DeferredSemaphore(self.parallel)
+    def __init__(
+        self, command: Sequence[str], *, parallel: int = PARALLEL, run: Any = None
+    ) -> None:
+        name, *arguments = command
+        # A daemon goes elsewhere.
+        self.command = [os.path.abspath(name) if os.sep in name else name, *arguments]
+        self.run = run
+        #: Whose turn it is.
+        self.turns = DeferredSemaphore(parallel)
 
     @classmethod
     def from_spec(cls, argument: str | None) -> Pipe:
@@ -180,7 +282,7 @@ class Pipe:
             words = shlex.split(argument or "")
         except ValueError as error:
             raise ValueError(f"pipe cannot read its command: {error}") from None
-        if not words:
+        if not words or not words[0]:
             raise ValueError("pipe wants a command: pipe:COMMAND")
         return cls([os.path.expanduser(words[0]), *words[1:]])
 
@@ -191,46 +293,12 @@ class Pipe:
         if which(self.command[0]) is None:
             raise HandlerError(f"pipe: there is no command {self.command[0]}")
 
+    def handle_RCPT(
+        self, server: Any, session: Session, envelope: Envelope, address: str, options: Parameters
+    ) -> Reply | None:
+        # The client sends the message again to those who found no room.
+        octets = len(_lines([*envelope.rcpt_tos, address]).encode())
+        return TOO_MANY_RECIPIENTS if octets > ROOM else None
+
     def open_content(self, server: Any, session: Session, envelope: Envelope) -> _Message:
         return _Message(self, server, session, envelope)
-
-    def run(
-        self, reactor: Any, file: IO[bytes], told: dict[str, str], transaction: str
-    ) -> Deferred[Reply]:
-        """
-        Run the command when it is its turn.
-
-        :param file: what it reads; closed in the end.
-        :param told: its environment.
-        :return: the verdict.
-        """
-        done: Deferred[Reply] = self._turns.run(self._start, reactor, file, told, transaction)
-        return done.addBoth(_closing, file)
-
-    def _start(
-        self, reactor: Any, file: IO[bytes], told: dict[str, str], transaction: str
-    ) -> Deferred[Reply]:
-        run = _Command()
-        path = which(self.command[0]) or self.command[0]
-        reactor.spawnProcess(
-            run, path, self.command, env=told, childFDs={0: file.fileno(), 1: "r", 2: "r"}
-        )
-        return run.ended.addCallback(self._judge, run, transaction)
-
-    def _judge(self, status: int | None, run: _Command, transaction: str) -> Reply:
-        reply = LOCAL_ERROR if status is None else _EXITS.get(status, LOCAL_ERROR)
-        if status != 0:
-            self.log.warn(
-                "message {transaction}: {command} ended with {status}: {said}",
-                event="command",
-                transaction=transaction,
-                command=self.command[0],
-                status="a signal" if status is None else status,
-                said=CONTROLS.sub(" ", run.said.decode("utf-8", "replace")),
-            )
-        return reply
-
-
-def _closing(result: Any, file: IO[bytes]) -> Any:
-    file.close()
-    return result

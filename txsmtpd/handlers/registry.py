@@ -15,9 +15,12 @@ from ..interfaces import ISMTPHandlerFactory
 from . import mailboxes
 from .base import HandlerSpec
 from .debug import Debug
+from .mbox import Mbox
+from .pipe import Pipe
 from .reject_unknown import RejectUnknown
 from .relay import Relay
 from .sink import Sink
+from .webhook import Webhook
 
 #: The handlers that have a short name.
 BUILTIN: dict[str, HandlerSpec] = {
@@ -35,6 +38,18 @@ BUILTIN: dict[str, HandlerSpec] = {
             "deliver into a Maildir, made if missing; one for each recipient if DIR has {address},"
             " {local}, {domain} or {detail}",
             mailboxes.from_spec,
+        ),
+        HandlerSpec(
+            "mbox",
+            "mbox:FILE",
+            "deliver into an mbox file, made if missing",
+            Mbox.from_spec,
+        ),
+        HandlerSpec(
+            "pipe",
+            "pipe:COMMAND",
+            "run a command for each message, whose exit status is the verdict",
+            Pipe.from_spec,
         ),
         HandlerSpec(
             "reject-unknown",
@@ -65,6 +80,12 @@ BUILTIN: dict[str, HandlerSpec] = {
             "sink",
             "accept every message and forget it",
             Sink.from_spec,
+        ),
+        HandlerSpec(
+            "webhook",
+            "webhook:URL",
+            "post each message to a web server",
+            Webhook.from_spec,
         ),
     )
 }

@@ -1,46 +1,59 @@
 """
-A handler that posts each message to a web server.
+A handler that posts each message to a web server, as a form of the type multipart/form-data.
 
-The form has the fields ``sender``, ``recipient`` (one for each), ``client``, ``helo``,
-``protocol``, ``user`` and ``id``, and the message as a file, ``message``, of type message/rfc822.
+The form has the fields ``sender``, ``recipient`` (one for each), ``client`` (its IP address),
+``helo``, ``protocol``, ``user`` (who has logged in) and ``id`` (what the log calls the message);
+and the message as a file, ``message``, of the type message/rfc822, with the headers Return-Path and
+Received on top.  It is sent as it is read from the disk.
 """
 
 from __future__ import annotations
 
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
 
-from ..core.replies import DELIVERED, LOCAL_ERROR, Reply
+from ..core.replies import CONTROLS, DELIVERED, LOCAL_ERROR, Reply
 from ..core.session import Envelope, Session
-from ..interfaces import IContentHook
+from ..interfaces import IContentHook, Verdict
 from .base import HandlerError
-from .spool import Spool, local_time
+from .spool import Spool, clean, client_address, user_name
 
-#: Seconds that the web server may take.
-TIMEOUT = 120
+#: Characters of a reason that the log keeps.
+REASON = 200
 
 _REFUSED = Reply(550, "5.7.1", ("Refused",))
+# What is 4xx, and says itself that it will pass: Request Timeout, Too Early, Too Many Requests.
+_PASSING = frozenset((408, 425, 429))
 
 
 def fields(session: Session, envelope: Envelope) -> list[tuple[str, str]]:
     """
     The fields of the form, without the message.
     """
-    peer, user = session.peer, session.login_data if session.authenticated else b""
-    pairs = [("sender", envelope.mail_from or "")]
-    pairs += [("recipient", recipient.address) for recipient in envelope.recipients]
     return [
-        *pairs,
-        ("client", str(peer[0]) if isinstance(peer, tuple) else ""),
-        ("helo", session.host_name or ""),
-        ("protocol", envelope.protocol),
-        ("user", user.decode("utf-8", "replace") if isinstance(user, bytes) else str(user)),
-        ("id", envelope.id),
+        ("sender", clean(envelope.mail_from or "")),
+        *(("recipient", clean(address)) for address in envelope.rcpt_tos),
+        ("client", client_address(session)),
+        ("helo", clean(session.host_name or "")),
+        ("protocol", clean(envelope.protocol)),
+        ("user", user_name(session)),
+        ("id", clean(envelope.id)),
     ]
+
+
+def reason_of(error: BaseException) -> str:
+    """
+    Why something was not answered, in one line.
+    """
+    # Twisted's way to say what was behind it.
+    inner = getattr(error, "reasons", None)
+    if inner:
+        return "; ".join(reason_of(failure.value) for failure in inner)[:REASON]
+    words = CONTROLS.sub(" ", str(error))
+    return f"{type(error).__name__}: {words}".rstrip(": ")[:REASON]
 
 
 class _Message(Spool):
@@ -49,33 +62,78 @@ class _Message(Spool):
     """
 
     def __init__(self, webhook: Webhook, server: Any, session: Session, envelope: Envelope) -> None:
-        super().__init__(server, session, envelope, local_time())
+        super().__init__(server, session, envelope, webhook.run)
         self._webhook = webhook
+        self._poster = webhook.poster(session.reactor)
 
-    def deliver(self, file: IO[bytes]) -> Deferred[Reply]:
+    def deliver(self, file: IO[bytes]) -> Deferred[Verdict]:
+        return Deferred.fromCoroutine(self._post(file))
+
+    async def _post(self, file: IO[bytes]) -> Verdict:
         form = fields(self.session, self.envelope)
-        return self._webhook.post(self.session.reactor, form, file, self.envelope.id)
+        try:
+            status = await self._poster.post(form, "message", file)
+        except CancelledError:
+            # Nobody waits for it any more.
+            raise
+        except Exception as error:
+            self._say(reason_of(error))
+            return LOCAL_ERROR
+        if 200 <= status < 300:
+            return DELIVERED
+        self._say(f"it answered {status}")
+        return _REFUSED if 400 <= status < 500 and status not in _PASSING else LOCAL_ERROR
+
+    def _say(self, reason: str) -> None:
+        self.log.warn(
+            "message {transaction} was not taken by {url}: {reason}",
+            event="webhook",
+            transaction=self.envelope.id,
+            url=self._webhook.shown,
+            reason=reason,
+        )
 
 
 @implementer(IContentHook)
 class Webhook:
     """
-    Posts every message to a URL: 2xx takes it, 4xx refuses it, anything else, also no answer within
-    :data:`TIMEOUT` seconds, has the client try again.
+    Posts every message to a URL.  2xx takes it and 4xx refuses it for good, but for 408, 425 and
+    429; whatever else is answered, and if nothing is, the client is told to try again.
 
-    :param url: http or https.
-    :raise ValueError: for another URL, with one sentence; also if treq is not there.
+    Redirections are not followed, and the certificate of an ``https`` URL is verified.  The log has
+    of the URL only which host it is at, because the rest may be secret.
+
+    Under LMTP all recipients have the same verdict.
+
+    :param url: http or https, with a user's name and password if they are wanted (RFC 7617).
+    :param agent: what makes requests, in place of one that trusts the authorities that the system
+        trusts.
+    :param run: calls a function in a thread and returns a Deferred for what comes of it.  The
+        default is the thread pool of the session's reactor.
+    :raise ValueError: for another URL, with one sentence.
     """
 
-    log = Logger()
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("webhook wants a URL: webhook:https://example.org/mail")
-        self.url = url
-        # A password in a URL is none of the log's business.
-        self._shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+    def __init__(self, url: str, *, agent: Any = None, run: Any = None) -> None:
+        wants = ValueError("webhook wants a URL: webhook:https://example.org/mail")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            # Its text has the URL in it.
+            raise wants from None
+        if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
+            raise wants
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        place = host if port is None else f"{host}:{port}"
+        #: What may be told of the URL.
+        self.shown = f"{parts.scheme}://{place}"
+        self.run = run
+        self._url = parts._replace(netloc=place, fragment="").geturl()
+        self._auth: tuple[str, str] | None = None
+        if parts.username is not None:
+            self._auth = unquote(parts.username), unquote(parts.password or "")
+        self._agent = agent
+        self._poster: Any = None
 
     @classmethod
     def from_spec(cls, argument: str | None) -> Webhook:
@@ -85,68 +143,34 @@ class Webhook:
         return cls(argument or "")
 
     def __repr__(self) -> str:
-        return f"<Webhook {self._shown}>"
+        return f"<Webhook {self.shown}>"
 
     def prepare(self) -> None:
         """
         :raise HandlerError: if treq is not installed.
         """
         try:
-            import treq  # noqa: F401
+            from . import posting  # noqa: F401
         except ImportError:
             raise HandlerError("webhook wants treq: pip install txsmtpd[webhook]") from None
 
+    async def stop(self) -> None:
+        """
+        Close the connections to the web server.
+        """
+        poster, self._poster = self._poster, None
+        if poster is not None:
+            await poster.stop()
+
+    def poster(self, reactor: Any) -> Any:
+        """
+        What posts for us.
+        """
+        if self._poster is None:
+            from .posting import Poster
+
+            self._poster = Poster(reactor, self._url, self._auth, self._agent)
+        return self._poster
+
     def open_content(self, server: Any, session: Session, envelope: Envelope) -> _Message:
         return _Message(self, server, session, envelope)
-
-    def post(
-        self, reactor: Any, form: list[tuple[str, str]], file: IO[bytes], transaction: str
-    ) -> Deferred[Reply]:
-        """
-        Post one message.
-
-        :param file: closed in the end.
-        :return: the verdict.
-        """
-        return Deferred.fromCoroutine(self._post(reactor, form, file, transaction))
-
-    async def _post(
-        self, reactor: Any, form: list[tuple[str, str]], file: IO[bytes], transaction: str
-    ) -> Reply:
-        import treq
-        from twisted.web.client import FileBodyProducer
-
-        try:
-            response = await treq.post(
-                self.url,
-                data=form,
-                files=[("message", ("message.eml", "message/rfc822", FileBodyProducer(file)))],
-                allow_redirects=False,
-                timeout=TIMEOUT,
-                reactor=reactor,
-            )
-            code: int = response.code
-            # What it says is not wanted, but the connection is.
-            await response.collect(_forget)
-        except Exception as error:
-            self._complain(transaction, type(error).__name__)
-            return LOCAL_ERROR
-        finally:
-            file.close()
-        if 200 <= code < 300:
-            return DELIVERED
-        self._complain(transaction, f"it answered {code}")
-        return _REFUSED if 400 <= code < 500 else LOCAL_ERROR
-
-    def _complain(self, transaction: str, reason: str) -> None:
-        self.log.warn(
-            "message {transaction} was not taken by {url}: {reason}",
-            event="webhook",
-            transaction=transaction,
-            url=self._shown,
-            reason=reason,
-        )
-
-
-def _forget(data: bytes) -> None:
-    pass

@@ -1,0 +1,144 @@
+"""
+Posts forms, by treq.
+
+It is imported only where something is to be posted, because treq is not needed otherwise and takes
+its time.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import TimeoutError
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool
+from twisted.web.iweb import IAgent
+
+#: Seconds in which a connection must be made.
+CONNECT_TIMEOUT = 30
+#: Seconds in which there must be an answer, counted from the beginning.
+TIMEOUT = 120
+#: Octets of an answer's body that are read so that the connection can be used again, and seconds
+#: that they may take.
+BODY, BODY_TIMEOUT = 2**16, 10
+
+
+def _no_answer(result: Any, timeout: float) -> Failure:
+    return Failure(TimeoutError(f"no answer in {timeout:g} seconds"))
+
+
+class _Body(FileBodyProducer):
+    """
+    A file, closed also if nobody asks for it.
+    """
+
+    _task: Any = None
+
+    def stop(self) -> None:
+        """
+        Send no more of it.
+        """
+        if self._task is None:
+            self._inputFile.close()
+        else:
+            self.stopProducing()
+
+
+class _Rest(Protocol):
+    """
+    Reads the body of an answer to its end, unless that is too far.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self.ended: Deferred[None] = Deferred()
+        self._octets = 0
+        self._deadline = reactor.callLater(BODY_TIMEOUT, self.stop)
+
+    def stop(self) -> None:
+        transport: Any = self.transport
+        transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._octets += len(data)
+        if self._octets > BODY:
+            self.stop()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._deadline.active():
+            self._deadline.cancel()
+        self.ended.callback(None)
+
+
+class Poster:
+    """
+    Posts forms to one URL.
+
+    Redirections are not followed.  TLS is verified as browsers do it, unless the agent does it in
+    another way.
+
+    :param url: without a user.
+    :param auth: the user's name and password, if there is one.
+    """
+
+    def __init__(
+        self, reactor: Any, url: str, auth: tuple[str, str] | None, agent: IAgent | None = None
+    ) -> None:
+        self._reactor = reactor
+        self._url = url
+        self._auth = auth
+        self._pool = HTTPConnectionPool(reactor)
+        self._agent = agent or Agent(reactor, connectTimeout=CONNECT_TIMEOUT, pool=self._pool)
+        #: Bodies that are being read.
+        self._rests: set[_Rest] = set()
+
+    async def post(self, fields: list[tuple[str, str]], name: str, file: IO[bytes]) -> int:
+        """
+        Post a form with a message.
+
+        :param name: the field of the message.
+        :param file: the message, which goes out as it is read; closed in the end.
+        :return: the status of the answer.
+        :raise Exception: if there is none.
+        """
+        body = _Body(file)
+        try:
+            # A client would keep cookies.
+            asked = HTTPClient(self._agent).post(
+                self._url,
+                data=fields,
+                files=[(name, ("message.eml", "message/rfc822", body))],
+                auth=self._auth,
+                allow_redirects=False,
+                unbuffered=True,
+                reactor=self._reactor,
+            )
+            asked.addTimeout(TIMEOUT, self._reactor, _no_answer)
+            response = await asked
+        except BaseException:
+            body.stop()
+            raise
+        # If it came before all was sent, the rest of the message is sent nonetheless.
+        self._read_on(response)
+        status: int = response.code
+        return status
+
+    def _read_on(self, response: Any) -> None:
+        rest = _Rest(self._reactor)
+        self._rests.add(rest)
+        rest.ended.addCallback(lambda _: self._rests.discard(rest))
+        response.deliverBody(rest)
+
+    async def stop(self) -> None:
+        """
+        Close all connections.
+        """
+        rests = list(self._rests)
+        for rest in rests:
+            rest.stop()
+        ended = DeferredList([rest.ended for rest in rests], consumeErrors=True)
+        # The other end of TLS has to take part in it.
+        await ended.addTimeout(BODY_TIMEOUT, self._reactor, lambda result, timeout: None)
+        await self._pool.closeCachedConnections()
