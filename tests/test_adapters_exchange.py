@@ -137,6 +137,33 @@ class ExchangeTests(SynchronousTestCase):
         self.assertEqual(talk.say("*"), ABORTED)
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
+    def test_abort_and_linger(self) -> None:
+        """
+        What an aborted exchange comes to later does not disturb the next one.
+        """
+        first: Deferred[None] = Deferred()
+        second: Deferred[None] = Deferred()
+
+        class Handler:
+            async def auth_FIRST(self, server: Any, args: list[str]) -> Any:
+                await server.challenge_auth("one")
+                await first
+
+            async def auth_SECOND(self, server: Any, args: list[str]) -> Any:
+                await second
+                if await server.challenge_auth("two") == b"x":
+                    await server.push("535 5.7.8 Pushed")
+
+        talk = self.talk(Handler())
+        talk.say("AUTH FIRST", "*")
+        talk.say("AUTH SECOND")
+        first.callback(None)
+        second.callback(None)
+        self.assertEqual(talk.heard(), [f"334 {b64(b'two')}"])
+        self.assertEqual(talk.say("eA=="), [])
+        talk.client.wait(1)
+        self.assertEqual(talk.heard(), ["535 5.7.8 Pushed"])
+
     def test_no_base64(self) -> None:
         handler = Asking()
         talk = self.talk(handler)
@@ -323,6 +350,14 @@ class ResultTests(SynchronousTestCase):
             "235-2.7.0 Hi", "235 2.7.0 Ann",
         ])  # fmt: skip
 
+    def test_success_refused(self) -> None:
+        """
+        Who is told no has not logged in.
+        """
+        refused = result(success=True, message="535 5.7.8 No")
+        self.assertEqual(self.says(refused), ["535 5.7.8 No"])
+        self.assertFalse(self.talk.protocol.session.authenticated)
+
     def test_failure(self) -> None:
         self.assertEqual(self.says(result(success=False, handled=False)), WRONG)
         self.assertIs(self.talk.protocol.session.authenticated, False)
@@ -338,6 +373,7 @@ class ResultTests(SynchronousTestCase):
         failed = result(success=False)
         self.assertEqual(self.says(failed, "535 5.7.8 Pushed"), ["535 5.7.8 Pushed"])
         self.assertEqual(self.says(failed), WRONG)
+        self.assertEqual(self.says(failed, "535 5.7.8 No", "235 Yes"), ["535 5.7.8 No"])
         failed.message = "554 5.7.8 Said"
         self.assertEqual(self.says(failed), ["554 5.7.8 Said"])
 

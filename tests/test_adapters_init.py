@@ -188,8 +188,13 @@ class AdaptTests(SynchronousTestCase):
         """
         with captured_logs() as events:
             adapt(Misspelt())
-        self.assertEqual([event["log_level"] for event in events], [LogLevel.info, LogLevel.warn])
-        self.assertEqual((events[1]["stray"], events[1]["hook"]), ("handle_rcpt", "handle_RCPT"))
+        self.assertEqual([event["log_level"] for event in events], [LogLevel.warn, LogLevel.info])
+        self.assertEqual((events[0]["stray"], events[0]["hook"]), ("handle_rcpt", "handle_RCPT"))
+
+    def test_misspelt_and_explicit(self) -> None:
+        with captured_logs() as events:
+            adapters.aiosmtpd(Misspelt())
+        self.assertEqual([event["stray"] for event in events], ["handle_rcpt"])
 
     def test_nobody_knows(self) -> None:
         error = self.assertRaises(TypeError, adapt, Nothing())

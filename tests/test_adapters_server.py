@@ -9,10 +9,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd import adapters
-from txsmtpd.adapters.server import ProxyData, Server, complete, server_of
+from txsmtpd.adapters.server import Server, complete, server_of
 from txsmtpd.adapters.waiting import NoLoop
 from txsmtpd.core.session import Session
-from txsmtpd.proxy import AF, HeaderReader
+from txsmtpd.proxy import HeaderReader
 from txsmtpd.tls import self_signed
 
 from .adapterskit import Talk, in_loop
@@ -95,6 +95,22 @@ class ServerTests(SynchronousTestCase):
         self.assertIs(server.require_starttls, False)
         self.assertIs(server.tls_context, CERTIFICATE)
         self.assertIsNone(self.server(data_size_limit=0).data_size_limit)
+
+    def test_authenticator(self) -> None:
+        """
+        The one that was written for aiosmtpd, which may have methods of its own.
+        """
+
+        def authenticator(*arguments: Any) -> bool:
+            return False
+
+        self.assertIs(self.server(authenticator=authenticator)._authenticator, authenticator)
+        judge = adapters.authenticator(authenticator)
+        self.assertIs(self.server(authenticator=judge)._authenticator, authenticator)
+        self.assertIsNone(self.server()._authenticator)
+
+    def test_no_attribute(self) -> None:
+        server = self.server()
         self.assertRaises(AttributeError, lambda: server.nosuch)
 
     def test_same_one(self) -> None:
@@ -213,11 +229,3 @@ class SessionTests(SynchronousTestCase):
         self.assertTrue(data)
         self.assertEqual((data.valid, data.error, data.rest, data.whole_raw), (True, "", b"", raw))
         self.assertEqual(str(data.src_addr), "198.51.100.1")
-
-    def test_same_attributes(self) -> None:
-        proxy, _ = HeaderReader().feed(b"PROXY TCP4 198.51.100.1 198.51.100.2 1025 25\r\n")
-        data = ProxyData(proxy)
-        self.assertTrue(data.same_attribs(version=1, family=AF.INET))
-        self.assertFalse(data.same_attribs(version=2))
-        self.assertFalse(data.same_attribs(nosuch=2))
-        self.assertRaises(ValueError, data.same_attribs, _raises=True, version=2)

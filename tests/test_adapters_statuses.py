@@ -8,8 +8,17 @@ import enum
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsmtpd.adapters.statuses import MISSING, as_verdict, is_missing, joined, line, lines_of
+from txsmtpd.adapters.statuses import (
+    MISSING,
+    as_delivery_verdict,
+    as_verdict,
+    is_missing,
+    joined,
+    line,
+    lines_of,
+)
 from txsmtpd.core.replies import Reply
+from txsmtpd.core.session import Envelope, Parameters, Recipient, Session
 
 
 class Theirs(enum.Enum):
@@ -62,6 +71,56 @@ class JoinedTests(SynchronousTestCase):
     def test_several(self) -> None:
         reply = joined(["535-5.7.8 Not", "535 5.7.8 so"])
         self.assertEqual(reply, Reply(535, "5.7.8", ("Not", "so")))
+
+    def test_refusal_wins(self) -> None:
+        """
+        Whatever is said before it or after it.
+        """
+        for lines in (
+            ["550-no", "250 ok"],
+            ["250-ok", "550 no"],
+            ["250 ok", "550 no", "451 later"],
+        ):
+            self.assertEqual(joined(lines), Reply(550, None, "no"), lines)
+
+
+class DeliveryTests(SynchronousTestCase):
+    """
+    Under LMTP a text may be the replies for all recipients.
+    """
+
+    def verdict(self, status: object, recipients: int = 2, *, lmtp: bool = True) -> object:
+        envelope = Envelope()
+        envelope.recipients = [Recipient("a@b", Parameters(), Reply(250))] * recipients
+        return as_delivery_verdict(status, Session(lmtp=lmtp), envelope)
+
+    def test_each(self) -> None:
+        for status in ("250 ok\r\n550 no", b"250 ok\n550 no\n"):
+            self.assertEqual(self.verdict(status), [Reply(250, None, "ok"), Reply(550, None, "no")])
+
+    def test_several_lines_each(self) -> None:
+        self.assertEqual(
+            self.verdict("550-not\r\n550 so\r\n250 ok"),
+            [Reply(550, None, ("not", "so")), Reply(250, None, "ok")],
+        )
+        self.assertEqual(self.verdict("250 ok\n550-no")[1], Reply(550, None, "no"))  # type: ignore[index]
+
+    def test_one_for_all(self) -> None:
+        self.assertEqual(self.verdict("550-not\r\n550 so"), Reply(550, None, ("not", "so")))
+        self.assertEqual(self.verdict("250 ok", 1), "250 ok")
+        self.assertIsNone(self.verdict(None))
+
+    def test_list(self) -> None:
+        self.assertEqual(self.verdict(["250 ok", "550 no"]), ["250 ok", "550 no"])
+
+    def test_others_than_recipients(self) -> None:
+        """
+        Nobody can tell which is whose, so nothing is accepted that was refused.
+        """
+        self.assertEqual(self.verdict("250 ok\r\n550 no", 3), Reply(550, None, "no"))
+
+    def test_smtp(self) -> None:
+        self.assertEqual(self.verdict("250 ok\r\n550 no", lmtp=False), Reply(550, None, "no"))
 
 
 class VerdictTests(SynchronousTestCase):

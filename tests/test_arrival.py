@@ -659,7 +659,7 @@ class EffectTests(ArrivalTestCase):
         By a unix socket nobody has to do STARTTLS, unless a proxy has clients of its own there.
         """
         settings: dict[str, Any] = {"require_starttls": True, "context_factory": CREATOR}
-        for header, code in ((V1, 530), (b"PROXY UNKNOWN\r\n", 250), (v2(command=0x20), 250)):
+        for header, code in ((V1, 530), (b"PROXY UNKNOWN\r\n", 530), (v2(command=0x20), 250)):
             client = Client(self.factory(**settings), peer=UNIXAddress(b"/run/x"))
             client.send(header + b"EHLO c.example\r\nMAIL FROM:<a@b.example>\r\n")
             self.assertEqual(codes(client), [220, 250, code])
@@ -684,7 +684,8 @@ class DocumentedTests(ArrivalTestCase):
         for header, proxy, expected in (
             (V1, PROXY[0], [220]),
             (V1, "192.0.2.2", []),
-            (b"PROXY UNKNOWN\r\n", "192.0.2.2", [220]),
+            (b"PROXY UNKNOWN\r\n", "192.0.2.2", []),
+            (v2(command=0x20), "192.0.2.2", [220]),
         ):
             handler.proxy = proxy
             client = self.connect(handler)

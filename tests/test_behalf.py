@@ -67,12 +67,19 @@ class MaySpeakTests(SynchronousTestCase):
         """
         What comes behind a PROXY header is what the client of that proxy says.
         """
-        client = SimpleNamespace(local=False, peer=CLIENT)
+        client = SimpleNamespace(own=False, peer=CLIENT)
         self.assertFalse(self.may(PROXY, "192.0.2.0/24", proxy=client))
         self.assertTrue(self.may(PROXY, "192.0.2.0/24", "198.51.100.0/24", proxy=client))
         self.assertFalse(self.may(PROXY, "198.51.100.0/24", proxy=client))
-        itself = SimpleNamespace(local=True, peer=None)
+        itself = SimpleNamespace(own=True, peer=None)
         self.assertTrue(self.may(PROXY, "192.0.2.0/24", proxy=itself))
+
+    def test_behind_a_header_of_an_unknown_client(self) -> None:
+        """
+        The address of the socket stays, but it is not the proxy who speaks.
+        """
+        unknown = SimpleNamespace(own=False, peer=None)
+        self.assertFalse(self.may(PROXY, "0.0.0.0/0", "::/0", proxy=unknown))
 
 
 class ReaderTests(SynchronousTestCase):

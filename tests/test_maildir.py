@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import stat
+import tracemalloc
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -393,6 +394,17 @@ class MemoryTests(MaildirCase):
         self.assertEqual(MEMORY + 1, os.stat(os.path.join(self.path, "tmp", name)).st_size)
         self.assertIsNone(receiver.write(b"x" * MEMORY))
         self.successResultOf(receiver.finish())
+
+    def test_small_chunks(self) -> None:
+        """
+        They take no more memory than their octets.
+        """
+        receiver = self.receiver()
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for number in range(1000):
+            receiver.write(bytes((number & 0xFF, number >> 8)))
+        self.assertLess(tracemalloc.get_traced_memory()[0], 30_000)
 
     def test_back_pressure(self) -> None:
         threads = Threads()

@@ -219,7 +219,7 @@ class V1Tests(ReaderTestCase):
         """
         for rest in (b"", b" ", b" 1.2.3.4 x", b" \xff\x00", b"  ", b" \r \n", b" \r\r"):
             data = self.get(b"PROXY UNKNOWN" + rest + b"\r\n")
-            self.assertTrue(data.local)
+            self.assertEqual((True, False), (data.local, data.own))
             self.assertEqual(
                 (1, AF.UNSPEC, PROTO.UNSPEC), (data.version, data.family, data.protocol)
             )
@@ -383,6 +383,7 @@ class V2Tests(ReaderTestCase):
                 data = self.get(header_v2(transport, block, command=command))
                 self.assertTrue(data.local)
                 self.assertEqual(command & 15, data.command)
+                self.assertEqual(command == LOCAL, data.own)
                 self.assertEqual(transport, data.family << 4 | data.protocol)
                 self.assertEqual((None, None, False), (data.peer, data.sockname, data.secure))
                 self.assertEqual(TLVs(), data.tlv)

@@ -203,4 +203,4 @@ class PluginTests(SynchronousTestCase):
 
     def test_unknown(self) -> None:
         error = self.assertRaises(ValueError, make_handler, "nope")
-        self.assertIn("sink, spelled, or the dotted name", str(error))
+        self.assertIn("sink, spelled, webhook, or the dotted name", str(error))

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IHandshakeListener
 from twisted.protocols.basic import LineReceiver
 from zope.interface.verify import verifyObject
 
-from txsmtpd.handlers.relay import Timeouts, answers
+from txsmtpd.handlers.relay import answers
 from txsmtpd.handlers.relay.answers import Answer, Lost
 from txsmtpd.handlers.relay.connection import TLSFailed, encoded, judged
 
@@ -470,9 +470,3 @@ class JudgedTests(ConnectionTestCase):
         reply = judged(connection, self.successResultOf(asked))
         self.assertEqual(reply.text, "451 4.7.0 Enough")
         self.assertEqual(connection.gone.reply, reply)
-
-
-class TimeoutsTests(RelayTestCase):
-    def test_values(self) -> None:
-        self.assertEqual(Timeouts(connect=5).connect, 5.0)
-        self.assertRaises(ValueError, Timeouts, command=0)

@@ -425,6 +425,13 @@ class AuthTests(TapTestCase):
             (listener,) = parsed(*options, "--auth-without-tls")["listeners"]
             self.assertFalse(listener.factory.settings.auth_require_tls)
 
+    def test_endpoint_of_tls(self) -> None:
+        """
+        An endpoint may do TLS by itself.
+        """
+        cert, key = make_ca("Root").issue("mx.example").write(self.mktemp())
+        parsed("--auth-any", "--port", f"ssl:0:privateKey={key}:certKey={cert}")
+
     def test_without_users(self) -> None:
         for option in (
             ["--require-auth"],

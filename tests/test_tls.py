@@ -4,6 +4,7 @@ Tests for :mod:`txsmtpd.tls`.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from twisted.test.iosim import connect, makeFakeClient, makeFakeServer
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from txsmtpd import keypairs
 from txsmtpd.tls import Certificates, TLSError, self_signed
 
 from .certificates import Pair, client_connection, make_ca, pass_on, replace, shake_hands
@@ -47,7 +49,7 @@ class Listening(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.prefix = self.mktemp()
+        self.prefix = os.path.abspath(self.mktemp())
         pairs = (FIRST, SECOND, WILD)
         self.files: list[Any] = [pair.write(f"{self.prefix}{n}") for n, pair in enumerate(pairs)]
         self.events: list[LogEvent] = []
@@ -225,6 +227,20 @@ class StartTests(Listening):
         self.assertShown(RENEWED, certificates)
         self.assertLogged(LogLevel.info, f"{self.files[0][0]} was read again")
 
+    def test_working_directory(self) -> None:
+        """
+        Relative paths are those of the start, wherever a daemon goes.
+        """
+        self.files = [tuple(map(os.path.relpath, self.files[0]))]
+        certificates = self.load()
+        elsewhere = self.mktemp()
+        os.mkdir(elsewhere)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(elsewhere)
+        self.renew()
+        self.assertShown(RENEWED, certificates)
+        self.assertLogged(LogLevel.info, f"{self.prefix}0.cert was read again")
+
 
 class ReloadTests(Listening):
     """
@@ -306,6 +322,27 @@ class ReloadTests(Listening):
             f"cannot read {self.key}: No such file or directory; what was there before stays in "
             "use",
         )
+
+    def test_cannot_be_opened_for_a_while(self) -> None:
+        """
+        What goes wrong with files that have not changed since may go well the next time.
+        """
+        unable = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        def refuse(path: str) -> bytes:
+            raise keypairs.TLSError(f"cannot read {path}: {unable.strerror}") from unable
+
+        reading = self.patch(keypairs, "_read", refuse)
+        self.renew()
+        for _ in range(2):
+            self.clock.advance(1)
+            self.assertShown(FIRST, self.certificates)
+        sentence = f"cannot read {self.certificate}: {unable.strerror}; what was there before"
+        self.assertLogged(LogLevel.warn, f"{sentence} stays in use")
+        reading.restore()
+        self.clock.advance(1)
+        self.assertShown(RENEWED, self.certificates)
+        self.assertLogged(LogLevel.info, self.read_again)
 
     def test_others_go_on(self) -> None:
         """

@@ -451,6 +451,23 @@ class RCPTTests(SynchronousTestCase):
             self.assertEqual("no rcpt", client.state)
             self.assertEqual(([], []), (client.envelope.rcpt_tos, client.envelope.recipients))
 
+    def test_refused_and_recorded(self) -> None:
+        """
+        Whatever a hook has noted of a recipient that it or another one refuses.
+        """
+
+        def note(server, session, envelope, address, options):
+            envelope.rcpt_tos.append(address)
+            envelope.rcpt_options.append(f"OF={address}")
+
+        def judge(server, session, envelope, address, options):
+            return NO if address == "c@d" else None
+
+        client = self.begun(Handler(handle_RCPT=note), Handler(handle_RCPT=judge))
+        client.say("RCPT TO:<a@b>", "RCPT TO:<c@d>", "RCPT TO:<e@f>")
+        self.assertEqual(["a@b", "e@f"], client.envelope.rcpt_tos)
+        self.assertEqual(["OF=a@b", "OF=e@f"], client.envelope.rcpt_options)
+
     def test_some_refused(self) -> None:
         def judge(server, session, envelope, address, options):
             return None if address == "a@b" else NO

@@ -502,6 +502,18 @@ class ChainTests(VerdictsTestCase):
         self.said("ab", Judge(answer), second)
         self.assertEqual([(["a@example.org"], ["list@example.org"])], second.shown)
 
+    def test_recipients_taken_out(self) -> None:
+        """
+        The list is not the handlers' to change, but if one does, the client is told no less.
+        """
+
+        def answer(server: Any, session: Any, envelope: Any) -> list[Any]:
+            envelope.recipients.clear()
+            return [None, "550 B"]
+
+        said = self.said("ab", Judge(answer), giving("250 A"))
+        self.assertEqual(["250 2.0.0 A", "550 5.0.0 B"], said)
+
     def test_kept_envelope(self) -> None:
         """
         Who keeps the envelope never finds anybody there who was refused before it was asked.

@@ -160,8 +160,9 @@ class Arrival(BrakedLineReceiver):
                 self._turn_away("the client is said to send datagrams")
                 return
             session.peer, session.local = proxy.peer, proxy.sockname
+        if not proxy.own:
             # Somebody from elsewhere may have come to the proxy's unix socket.
-            session.exempt = self.lmtp or (session.exempt and not isinstance(session.peer, tuple))
+            session.exempt = self.lmtp or (session.exempt and isinstance(proxy.peer, bytes))
         self._drive(self.dialog.proxied(proxy), STEP, self._proxied)
 
     def _proxied(self, outcome: Outcome) -> None:

@@ -115,6 +115,14 @@ class ProxyData:
         return self.src_addr is None
 
     @property
+    def own(self) -> bool:
+        """
+        Whether the proxy speaks for itself.  Where it does not, but the addresses of the socket
+        stay, it has a client of whom nobody knows who it is: UNKNOWN and UNSPEC.
+        """
+        return self.command is Command.LOCAL
+
+    @property
     def peer(self) -> Any:
         """
         The client's address as a socket gives it, or None.

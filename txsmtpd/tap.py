@@ -409,8 +409,9 @@ class Options(UsageOptions):
             if said:
                 raise UsageError(f"--{option} wants a certificate: say --tls-cert and --tls-key")
         auth = self._checkers or self["auth-any"] or self["require-auth"]
-        # A proxy may say that its client speaks TLS with it.
-        if auth and not (self["auth-without-tls"] or self["proxy-protocol"]):
+        # A proxy may say that its client speaks TLS with it, and an endpoint may speak it itself.
+        elsewhere = self["proxy-protocol"] or any(port.startswith("ssl:") for port in self._ports)
+        if auth and not (self["auth-without-tls"] or elsewhere):
             raise UsageError(
                 "AUTH is offered under TLS only: say --tls-cert and --tls-key, or"
                 " --auth-without-tls"

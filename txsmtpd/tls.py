@@ -82,24 +82,29 @@ class _Watched(Generic[T]):
     What files hold, and whether they hold something else by now.
     """
 
+    #: Why they could not be read, if that may pass without a change of theirs.
+    problem = ""
+
     def __init__(self, read: Callable[..., T], *paths: Path) -> None:
         self._read = read
-        self.paths = [os.fspath(path) for path in paths]
+        # Absolute, because a daemon goes elsewhere.
+        self.paths = [os.path.abspath(path) for path in paths]
         self.refresh()
 
     @property
     def changed(self) -> bool:
-        return self._state != self._look()
+        return bool(self.problem) or self._state != self._look()
 
     def refresh(self) -> None:
         """
         Read the files again, and keep what they held if that fails.
 
-        :raise TLSError: once for each state that the files are found in.
+        :raise TLSError: if it does.
         """
         # Before they are read: what changes in between is a change.
         self._state = self._look()
         self.value = self._read(*self.paths)
+        self.problem = ""
 
     def _look(self) -> list[Any]:
         return [state_of(path) for path in self.paths]
@@ -152,6 +157,9 @@ class Certificates:
         """
         Read all files again.
         """
+        for files in self._files:
+            # Who asks is told once more.
+            files.problem = ""
         self._refresh(self._files)
 
     @property
@@ -167,12 +175,16 @@ class Certificates:
         try:
             files.refresh()
         except TLSError as error:
-            self._log.warn(
-                "{reason}; what was there before stays in use",
-                event="certificate",
-                path=path,
-                reason=str(error),
-            )
+            reason = str(error)
+            if reason != files.problem:
+                self._log.warn(
+                    "{reason}; what was there before stays in use",
+                    event="certificate",
+                    path=path,
+                    reason=reason,
+                )
+            # There may be too many open files, for example, for a moment.
+            files.problem = reason if isinstance(error.__cause__, OSError) else ""
             return False
         self._log.info("{path} was read again", event="certificate", path=path)
         return True

@@ -42,5 +42,5 @@ class SecureConnections(NewConnections):
     title = "1 KiB, a new connection with STARTTLS each, 20 at once"
     goals = (Goal("floor", 1.2),)
     tls = True
-    share = 0.5
+    share = 0.4
     greetings = SECURE_OPENING

@@ -56,6 +56,7 @@ class LocalDelivery(Workload):
     title = "1 KiB by LMTP to 5 recipients, pipelined groups, 20 at once"
     goals = (Goal("floor", 2.2),)
     octets = 1024
+    slow_share = 0.2
     lmtp = True
     recipients = 5
     opening = (

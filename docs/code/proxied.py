@@ -25,7 +25,7 @@ class Behind:
         self, server: Any, session: Session, envelope: Envelope, proxy_data: ProxyData
     ) -> bool:
         # For whom it speaks is session.peer, and who it is session.via.
-        return proxy_data.local or session.via[0] == self.proxy
+        return proxy_data.own or session.via[0] == self.proxy
 
     def handle_MAIL(
         self, server: Any, session: Session, envelope: Envelope, address: str, options: list[str]

@@ -108,9 +108,10 @@ class SmtplibTests(LMTPTestCase):
 
     def test_one_mailbox_fails(self) -> None:
         server = self.serve_lmtp("0")
-        (server.maildir / "bob").write_bytes(b"")
         client = self.connect("127.0.0.1", server.ports[1])
         client.ehlo()
+        # Whoever is greeted by it finds it prepared.
+        (server.maildir / "bob").write_bytes(b"")
         told = self.send(client, b"x\r\n", BOB, ANN)
         self.assertEqual(["451 4.3.0", "250 2.0.0"], told)
         self.assertEqual(1, len(server.take("ann")))

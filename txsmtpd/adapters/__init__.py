@@ -49,7 +49,20 @@ def aiosmtpd(handler: object) -> Any:
     :raise TypeError: for a ``handle_EHLO`` that takes neither four nor five arguments.
     :raise ValueError: for a mechanism whose name cannot be one.
     """
+    for stray, hook in nearly_hooks(handler):
+        _log.warn(
+            "handler {handler} has {stray}, which nobody calls: the hook is {hook}",
+            event="adapter",
+            handler=_name_of(handler),
+            kind="aiosmtpd",
+            stray=stray,
+            hook=hook,
+        )
     return _AiosmtpdHandler(handler)
+
+
+def _name_of(handler: object) -> str:
+    return f"{type(handler).__module__}.{type(handler).__qualname__}"
 
 
 def process_message(handler: object) -> Any:
@@ -118,7 +131,7 @@ def adapt(handler: object) -> Any:
     kind = kind_of(handler)
     if kind == "txsmtpd":
         return handler
-    name = f"{type(handler).__module__}.{type(handler).__qualname__}"
+    name = _name_of(handler)
     if kind is None:
         raise TypeError(
             f"{name} is no handler for txsmtpd, aiosmtpd, smtpd or twisted.mail: decorate its class"
@@ -131,13 +144,4 @@ def adapt(handler: object) -> Any:
         handler=name,
         kind=kind,
     )
-    for stray, hook in nearly_hooks(handler) if kind == "aiosmtpd" else ():
-        _log.warn(
-            "handler {handler} has {stray}, which nobody calls: the hook is {hook}",
-            event="adapter",
-            handler=name,
-            kind=kind,
-            stray=stray,
-            hook=hook,
-        )
     return adapted

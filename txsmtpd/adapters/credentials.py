@@ -47,6 +47,7 @@ def authenticator(function: Callable[..., Any]) -> Callable[..., Any]:
         login_password = their("LoginPassword", LoginPassword)
         return _judged(function(server, session, envelope, mechanism, login_password(*data)))
 
+    judge.__wrapped__ = function  # type: ignore[attr-defined]
     return judge
 
 

@@ -83,7 +83,7 @@ class Conversation:
         kept = server.keep(self._challenge)
 
         def ended(result: Any) -> Any:
-            server.keep_no_more()
+            server.keep_no_more(kept)
             if isinstance(result, Failure):
                 return result
             return Ended(result, said(kept), session)

@@ -20,7 +20,7 @@ from ..core.session import Envelope, Session
 from .exchange import mechanisms
 from .for_smtpd import ProcessMessage
 from .server import Server, complete, server_of
-from .statuses import as_verdict, joined
+from .statuses import as_delivery_verdict, as_verdict, joined
 from .waiting import then
 
 #: The hooks that are called there.
@@ -159,7 +159,11 @@ class AiosmtpdHandler:
         self, hook: Callable[..., Any], protocol: Any, session: Session, envelope: Envelope
     ) -> Any:
         shout(envelope)
-        return self._ask(hook, protocol, session, envelope)
+        server = self._server(protocol, session)
+        return then(
+            hook(server, session, envelope),
+            lambda status: as_delivery_verdict(status, session, envelope),
+        )
 
     def _ask_noop(
         self,
@@ -246,13 +250,13 @@ class AiosmtpdHandler:
             return [*responses, *kept, *(f"250 {text}" for text in last.lines)]
 
         def finish(answer: Any) -> Any:
-            server.keep_no_more()
+            server.keep_no_more(kept)
             return answer
 
         try:
             answer = then(hook(server, session, envelope, hostname), read)
         except BaseException:
-            server.keep_no_more()
+            server.keep_no_more(kept)
             raise
         return answer.addBoth(finish) if hasattr(answer, "addBoth") else finish(answer)
 

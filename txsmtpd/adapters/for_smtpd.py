@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from ..core.session import Envelope, Session
 from ..interfaces import IDATAHook
-from .statuses import as_verdict
+from .statuses import as_delivery_verdict
 from .waiting import then
 
 _OPTIONS = ("mail_options", "rcpt_options")
@@ -38,7 +38,10 @@ class ProcessMessage:
             session.peer, envelope.mail_from, envelope.rcpt_tos, self._content(envelope), **keywords
         )
         # There, an empty string is as good as None.
-        return then(answer, lambda status: as_verdict(status) if status else None)
+        return then(
+            answer,
+            lambda status: as_delivery_verdict(status, session, envelope) if status else None,
+        )
 
     def _content(self, envelope: Envelope) -> Any:
         content = envelope.content

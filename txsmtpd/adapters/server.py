@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core.replies import Reply
 from ..core.session import Session
+from .proxied import ProxyData
 from .statuses import joined, line, lines_of
 from .waiting import ABSENT, running_loop
 
@@ -90,6 +91,12 @@ class Server:
     def tls_context(self) -> Any:
         return self._protocol.settings.context_factory
 
+    @property
+    def _authenticator(self) -> Any:
+        # No documented name, but how mechanisms of one's own come by the passwords.
+        ours = self._protocol.settings.authenticator
+        return getattr(ours, "__wrapped__", ours)
+
     # What handlers call.
 
     async def push(self, status: str | bytes) -> None:
@@ -156,8 +163,13 @@ class Server:
         self._kept, self._challenge = [], challenge
         return self._kept
 
-    def keep_no_more(self) -> None:
-        self._kept = self._challenge = None
+    def keep_no_more(self, kept: list[str]) -> None:
+        """
+        :param kept: what `keep` has given.  A coroutine that the client has not waited for may end
+            while another one is heard.
+        """
+        if self._kept is kept:
+            self._kept = self._challenge = None
 
 
 def said(kept: list[str]) -> Reply | None:
@@ -177,39 +189,6 @@ def server_of(protocol: Any, handler: object) -> Server:
         servers[id(handler)] = Server(protocol, handler)
     server: Server = servers[id(handler)]
     return server
-
-
-class ProxyData:
-    """
-    A PROXY header, as aiosmtpd shows it; what else is asked for is our own.
-    """
-
-    valid = True
-    error = ""
-    rest = b""
-
-    def __init__(self, proxy: Any) -> None:
-        self._proxy = proxy
-        self.whole_raw: bytes = proxy.raw
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._proxy, name)
-
-    def same_attribs(self, _raises: bool = False, **attributes: Any) -> bool:
-        """
-        :return: whether all of these are what is asked for.
-        :raise ValueError: if one of them is not, where that is wanted.
-        """
-        for name, wanted in attributes.items():
-            found = getattr(self, name, None)
-            if found != wanted:
-                if _raises:
-                    raise ValueError(f"mismatch for {name}: {found!r} instead of {wanted!r}")
-                return False
-        return True
 
 
 def complete(session: Session) -> None:

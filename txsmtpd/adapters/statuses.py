@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
 
 from ..core.replies import Reply
+from ..core.session import Envelope, Session
 
 _LINE_END = re.compile("\r\n|\n|\r")
 
@@ -67,15 +68,45 @@ def line(text: str) -> Reply:
 
 def joined(lines: Iterable[str]) -> Reply | None:
     """
-    One reply of its lines: the last one tells its code.
+    One reply of its lines: the last one tells its code.  But where some are a refusal it is the
+    first of them, without those that are none: nothing is accepted that was also refused.
 
     :raise ValueError: if one of them begins with no reply code.
     """
     parsed = [Reply.parse(each) for each in lines]
     if not parsed:
         return None
-    texts = tuple(text for reply in parsed for text in reply.lines)
-    return Reply(parsed[-1].code, parsed[-1].status, texts)
+    refusals = [reply for reply in parsed if not reply.positive]
+    code = refusals[0].code if refusals else parsed[-1].code
+    kept = [reply for reply in parsed if reply.code == code] if refusals else parsed
+    texts = tuple(text for reply in kept for text in reply.lines)
+    return Reply(code, kept[-1].status, texts)
+
+
+def _replies_in(lines: Iterable[str]) -> Iterator[list[str]]:
+    """
+    The lines of each reply: in all but its last one a hyphen follows the code.
+    """
+    reply: list[str] = []
+    for each in lines:
+        reply.append(each)
+        if each[3:4] != "-":
+            yield reply
+            reply = []
+    if reply:
+        yield reply
+
+
+def as_delivery_verdict(status: Any, session: Session, envelope: Envelope) -> Any:
+    """
+    What ``handle_DATA`` has returned.  aiosmtpd sends text as it is, so handlers for LMTP return
+    the replies for all recipients as one text.
+    """
+    if session.lmtp and isinstance(status, (str, bytes)):
+        replies = list(_replies_in(lines_of(status)))
+        if len(replies) > 1 and len(replies) == len(envelope.recipients):
+            return [joined(lines) for lines in replies]
+    return as_verdict(status)
 
 
 def as_verdict(status: Any) -> Any:

@@ -165,9 +165,12 @@ def rcpt(context: Context, argument: str) -> Step:
     if context.hooks.RCPT is None:
         return Outcome(_RECIPIENT_OK, None, partial(addressed, replies.RECIPIENT_OK))
     # What the list looks like before the hook tells whether the hook has changed it.
-    before = list(envelope.rcpt_tos)
+    before, options_before = list(envelope.rcpt_tos), list(envelope.rcpt_options)
 
     def conclude(reply: Reply) -> Outcome:
+        if not reply.positive:
+            # One handler may have added whom the next one refused.
+            envelope.rcpt_tos, envelope.rcpt_options = before, options_before
         return Outcome((reply,), None, partial(addressed, reply, before))
 
     return context.ask(context.hooks.RCPT, replies.RECIPIENT_OK, conclude, address, options)

@@ -27,7 +27,8 @@ class Verdicts:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._recipients: list[Recipient] = context.envelope.recipients
+        # A copy, because every one of them is to hear something, whatever becomes of the list.
+        self._recipients: list[Recipient] = [*context.envelope.recipients]
         # The places of those that the envelope still has.
         self._shown = list(range(len(self._recipients)))
         #: What each was told so far.

@@ -42,12 +42,13 @@ def may_speak(settings: Settings, session: Session) -> bool:
     Whether who is at the other end may say who somebody else is.
 
     A proxy that has sent a PROXY header passes on what its client says: then that is to be trusted
-    too, or everybody who comes through the proxy could say it.
+    too, or everybody who comes through the proxy could say it.  Of a client whom the proxy does not
+    know nobody can tell.
     """
     if not settings.trusts(session.via):
         return False
     proxy = session.proxy
-    return proxy is None or proxy.local or settings.trusts(proxy.peer)
+    return proxy is None or proxy.own or settings.trusts(proxy.peer)
 
 
 # xclient-command = XCLIENT 1*( SP attribute-name"="attribute-value )

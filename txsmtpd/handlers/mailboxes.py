@@ -187,7 +187,7 @@ class MailboxesMessage(MaildirMessage):
 
     def finish(self) -> Any:
         self._finished = True
-        rest = b"".join(self._take())
+        rest = self._take()
         envelope = self._envelope
         # Hooks may have rewritten the addresses.  If there are not as many of them as recipients,
         # nobody can tell which is whose.

@@ -6,7 +6,7 @@ come back as they are.  So no message is ever ours: a client that has heard 250 
 hop, whose final reply had come whole.
 
 - `answers`: what it says, read strictly, and what becomes of that for our client;
-- `connection`, `flow`: one connection, a client's side of SMTP and LMTP;
+- `connection`, `flow`, `timeouts`: one connection, a client's side of SMTP and LMTP;
 - `setup`: greeting, EHLO, TLS, AUTH;
 - `pool`: connections are kept and used again;
 - `parameters`, `origin`: what it is told;
@@ -14,8 +14,8 @@ hop, whose final reply had come whole.
 - `nexthop`, `handler`: what users say, and the hooks.
 """
 
-from .connection import Timeouts
 from .handler import Relay
 from .nexthop import Credentials, NextHop
+from .timeouts import Timeouts
 
 __all__ = ["Credentials", "NextHop", "Relay", "Timeouts"]

@@ -23,11 +23,11 @@ from ...interfaces import (
     IRSETHook,
 )
 from .answers import LOST, Lost
-from .connection import Timeouts
 from .nexthop import NextHop, from_relay, from_relay_lmtp, from_relay_tls
 from .origin import introduce
 from .parameters import LIKELY, PROMISED
 from .pool import Pool
+from .timeouts import Timeouts
 from .transaction import BinaryContent, Content, Transaction
 
 #: Connections to the next hop at a time, and how many of them may be without work.

@@ -23,9 +23,10 @@ from twisted.python.failure import Failure
 
 from ...core.replies import Rejected
 from .answers import CONGESTED, LOST, UNREACHABLE, Lost
-from .connection import Connection, Timeouts, TLSFailed
+from .connection import Connection, TLSFailed
 from .nexthop import NextHop
 from .setup import set_up
+from .timeouts import Timeouts
 
 
 def _too_late(result: Any, seconds: float) -> Failure:
