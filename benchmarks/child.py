@@ -8,6 +8,8 @@ import os
 import select
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import attrs
@@ -53,9 +55,27 @@ def cores() -> tuple[int, int] | None:
 
 def pin(core: int) -> None:
     """
-    Keep this process on one core.
+    Keep this thread, and those that it starts, on one core.
     """
     os.sched_setaffinity(0, {core})
+
+
+@contextmanager
+def on_core(core: int | None) -> Iterator[None]:
+    """
+    Keep this thread, and those that it starts, on another core for a while.
+
+    :param core: None is anywhere.
+    """
+    if core is None:
+        yield
+        return
+    usual = os.sched_getaffinity(0)
+    pin(core)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usual)
 
 
 class Child:

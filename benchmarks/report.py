@@ -140,12 +140,15 @@ def _judged(result: Results, results: Sequence[Results]) -> Iterator[list[str]]:
 
 def doubts(results: Iterable[Results]) -> Iterator[str]:
     """
-    What speaks against the figures.
+    What speaks against the figures, and against which.
     """
+    where: dict[str, list[str]] = {}
     for result in results:
         for name in result.samples:
             server = median(result.values(name, _server_busy))
             client = median(result.values(name, _client_busy))
             doubt = result.workload.doubt(name, server, client)
             if doubt is not None:
-                yield f"{result.workload.name} {name}: {doubt}."
+                where.setdefault(doubt, []).append(f"{result.workload.name} {name}")
+    for doubt, named in where.items():
+        yield f"{', '.join(named)}: {doubt}."

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from .. import CheckFailed
-from ..child import Child, Mark
+from ..child import Child, Mark, on_core
 from ..place import Place
 from ..servers import OURS, Setup
 from .base import BUSY, Goal, Measure, Sample
@@ -116,7 +116,8 @@ class Durable(Pipelined):
         with tempfile.TemporaryDirectory(dir=place.directory) as directory:
             data = content(self.octets)
             if name == DISK:
-                return Writers(directory, self.clients, each, data).run()
+                with on_core(place.core):
+                    return Writers(directory, self.clients, each, data).run()
             with Child(name, Setup(maildir=directory), place.core) as child:
                 sample = self.run(child, messages)
             check_maildir(directory, self.clients * (self.warm_up + each), data)
