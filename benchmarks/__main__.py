@@ -101,11 +101,13 @@ def _print(results: Sequence[Results]) -> None:
         print(f"\n{doubt}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """
     Measure and report.
+
+    :param arguments: None is those of the process.
     """
-    chosen = options()
+    chosen = options(arguments)
     servers = [*_installed(dict.fromkeys(chosen.server or MODULES))]
     workloads = [*_possible(dict.fromkeys(chosen.workload or WORKLOADS))]
     if not any(workload.names(servers) for workload in workloads):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
 import attrs
@@ -17,6 +18,8 @@ import attrs
 from . import CheckFailed
 from .servers import Setup
 
+#: Where the interpreter finds this package.
+CHECKOUT = Path(__file__).parent.parent
 #: What asks a server how much it has in memory.
 MEMORY = "memory"
 #: Seconds that a server may take to start, to tell its figures, and to end.
@@ -96,7 +99,7 @@ class Child:
         if core is not None:
             command.append(str(core))
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, cwd=CHECKOUT
         )
         try:
             self.address = ("127.0.0.1", int(self._line()))

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd.core.settings import Settings
+from txsmtpd.sasl import MECHANISMS
 
 COUNTS = [
     "data_size_limit", "line_length_limit", "max_recipients", "max_errors", "max_connections",
@@ -139,3 +140,10 @@ class SettingsTests(SynchronousTestCase):
     def test_ident(self) -> None:
         self.assertTaken("ident", "", "ESMTP", "ESMTP my server")
         self.assertRefused("ident", "a\nb", "a\tb", "caf\u00e9", b"ESMTP", None)
+
+    def test_several(self) -> None:
+        """
+        What is looked at more than once may be given as an iterator.
+        """
+        self.assertEqual(Settings(mechanisms=iter(MECHANISMS)).mechanisms, MECHANISMS)
+        self.assertIsNone(Settings().mechanisms)

@@ -5,9 +5,10 @@ How long small messages take while a large one comes in.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from statistics import quantiles
+from typing import ClassVar
 
 from .. import CheckFailed
 from ..child import Child, Mark
@@ -16,8 +17,6 @@ from .base import Goal, Measure, Sample, Workload
 from .bulk import MIB
 from .kept import end, lock_step
 
-#: Octets in a large message.
-HUGE = 30 * MIB
 #: How many messages, over all clients, stand for a second of this.
 A_SECOND = 750
 
@@ -36,6 +35,13 @@ def p99(seconds: Sequence[float]) -> float:
     return quantiles(seconds, n=100, method="inclusive")[-1]
 
 
+def _octets(last: Step) -> int:
+    """
+    Of content, in the step that ends a message.
+    """
+    return len(last.send) - len(b".\r\n")
+
+
 class Race:
     """
     Several clients send small messages, and note how long each takes, until time is up; another one
@@ -44,7 +50,15 @@ class Race:
     :param clients: how many send small ones.
     """
 
-    def __init__(self, clients: int, seconds: float, small: Step, large: Step) -> None:
+    def __init__(
+        self,
+        clients: int,
+        seconds: float,
+        small: Step,
+        large: Step,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._clock = clock
         self._running = clients
         self._seconds = seconds
         self._small = small
@@ -58,11 +72,11 @@ class Race:
         """
         A script that is made while it is played: it goes on when a step was answered.
         """
-        until = time.perf_counter() + self._seconds
+        until = self._clock() + self._seconds
         for number in count():
-            begun = time.perf_counter()
+            begun = self._clock()
             yield from lock_step(client, number, self._small)
-            now = time.perf_counter()
+            now = self._clock()
             self.delays.append(now - begun)
             if now >= until:
                 break
@@ -78,7 +92,7 @@ class Race:
         :raise CheckFailed: if the server has not counted what it was sent.
         """
         small = len(self.delays)
-        octets = small * (len(self._small.send) - 3) + self.large * (len(self._large.send) - 3)
+        octets = small * _octets(self._small) + self.large * _octets(self._large)
         if (spent.messages, spent.octets) != (small + self.large, octets):
             raise CheckFailed(
                 f"{small} small and {self.large} large messages were sent, {octets} octets, but the"
@@ -97,6 +111,8 @@ class Disturbed(Workload):
     measure = P99
     goals = (Goal("aiosmtpd", 0.1), Goal("floor", 2.0))
     octets = 1024
+    #: Octets in a large message.
+    huge: ClassVar[int] = 30 * MIB
 
     def script(self, client: int, messages: int) -> list[Step]:
         last = end(self.octets)
@@ -104,7 +120,7 @@ class Disturbed(Workload):
 
     def run(self, server: Child, messages: int) -> Sample:
         everyone = self.clients + 1
-        race = Race(self.clients, messages / A_SECOND, end(self.octets), end(HUGE))
+        race = Race(self.clients, messages / A_SECOND, end(self.octets), end(self.huge))
         with Load(server.address, everyone) as load:
             load.play([self.opening] * everyone)
             load.play([*self.warming(), ()])

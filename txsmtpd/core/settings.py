@@ -59,6 +59,10 @@ def _networks(value: Iterable[str | Network]) -> tuple[Network, ...]:
         raise ValueError(f"trusted_proxies wants networks: {error}") from None
 
 
+def _in_a_tuple(value: Any) -> Any:
+    return None if value is None else tuple(value)
+
+
 def _none_is_zero(value: int | None) -> int:
     return 0 if value is None else value
 
@@ -115,7 +119,7 @@ class Settings:
     #: Each an `ICredentialsChecker`, asked in order.
     checkers: tuple[Any, ...] = attrs.field(default=(), converter=tuple, repr=False)
     #: The SASL mechanisms that there are, those preferred first; None is those of `txsmtpd.sasl`.
-    mechanisms: Any = attrs.field(default=None, repr=False)
+    mechanisms: Any = attrs.field(default=None, converter=_in_a_tuple, repr=False)
     #: Asks whichever of the three there is.  The factory makes it.
     login: Any = attrs.field(default=None, repr=False)
     #: Whether a PROXY header comes before all else.

@@ -276,8 +276,8 @@ class MaildirMessage:
         self._take()
         return self._in_thread(self._file, self._file.discard) if self._on_disk else None
 
-    def _take(self) -> bytearray:
-        held, self._held = self._held, bytearray()
+    def _take(self) -> bytes:
+        held, self._held = bytes(self._held), bytearray()
         return held
 
     def _in_thread(
