@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from ..load import Step
+from ..servers import OURS
 from .base import SECURE_OPENING, Goal, Measure, Sample, Workload
 from .kept import LockStep, commands, content, lock_step
 
@@ -110,8 +111,8 @@ class Chunked(Bulk):
 
     name = "W9"
     title = "10 MiB by BDAT, 4 at once"
-    goals = (Goal("txsmtpd", 1.3, at_least=True, workload="W4"),)
-    servers = ("txsmtpd",)
+    goals = (Goal(OURS, 1.3, at_least=True, workload=Bulk.name),)
+    servers = (OURS,)
 
     def script(self, client: int, messages: int) -> list[Step]:
         body = self.content()
