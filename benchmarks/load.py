@@ -190,15 +190,11 @@ class Connection:
         """
         :return: None if there is nothing yet, nothing if there will be no more.
         """
-        connection = self._connected()
         try:
-            data = connection.recv(65536)
-            # The selector knows nothing of what is already decrypted.
-            while isinstance(connection, ssl.SSLSocket) and connection.pending():
-                data += connection.recv(65536)
+            # More than a TLS record, so that nothing is left of which the selector knows nothing.
+            return self._connected().recv(65536)
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
-        return data
 
     def ready(self, events: int) -> bool:
         """

@@ -84,9 +84,6 @@ class _Threads(Clock):
     Time, and threads that are none: an attempt is over when its function returns.
     """
 
-    def getThreadPool(self) -> _Threads:
-        return self
-
     def callFromThread(self, function: Callable[..., Any], *arguments: Any) -> None:
         function(*arguments)
 
@@ -139,7 +136,8 @@ def measure(kind: str, attempts: int) -> tuple[list[float], list[float]]:
         file.writelines(f"user{number:03}:{entry}\n" for number in range(USERS))
         file.flush()
         os.chmod(file.name, 0o600)
-        checker = UsersFile(file.name, _Threads())
+        threads = _Threads()
+        checker = UsersFile(file.name, threads, threads)
         known: list[float] = []
         unknown: list[float] = []
         turns = [("user", known), ("none", unknown)] * attempts

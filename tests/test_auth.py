@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsmtpd.core.identity import Identity, Refusal
+from txsmtpd.core.identity import Identity, Refusal, Unavailable
 from txsmtpd.core.replies import Rejected, Reply
 from txsmtpd.core.session import TLS, Session
 from txsmtpd.core.settings import Settings
@@ -325,7 +325,7 @@ class SuccessTests(SynchronousTestCase):
         made.say(PLAIN)
         self.assertIs(True, session.authenticated)
         self.assertEqual(("Ann", b"ann", 0), (
-            session.auth_data, session.login_data, session.auth_failures
+            session.auth_data, session.login_data, made.dialog.auth_failures
         ))  # fmt: skip
         self.assertEqual(([], []), (made.runner.paused, made.runner.errors))
 
@@ -389,10 +389,20 @@ class SuccessTests(SynchronousTestCase):
             ("Hello", "451 4.3.0"),
             (3, "451 4.3.0"),
         ):
-            made = client(Users(Identity("Ann", b"ann", message)))
+            left: list[str] = []
+            ann = Identity("Ann", b"ann", message, lambda left=left: left.append("Ann"))  # type: ignore[misc]
+            made = client(Users(ann))
             self.assertEqual([expected], made.say(PLAIN))
             self.assertIsNot(True, made.session.authenticated)
             self.assertIsNone(made.session.auth_data)
+            # Only the first is a refusal: the others are trouble of the server's own.
+            failures = 1 if expected == "535 5.7.8" else 0
+            self.assertEqual(([DELAY] * failures, failures), (
+                made.runner.paused, made.dialog.auth_failures
+            ))  # fmt: skip
+            self.assertEqual(["Ann"], left)
+            made.lose()
+            self.assertEqual(["Ann"], left)
 
     def test_pending(self) -> None:
         """
@@ -436,7 +446,7 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual(WRONG, made.ask(PLAIN))
         session = made.session
         self.assertEqual(([DELAY], False, 1), (
-            made.runner.paused, session.authenticated, session.auth_failures
+            made.runner.paused, session.authenticated, made.dialog.auth_failures
         ))  # fmt: skip
         self.assertIsNone(session.auth_data)
         self.assertEqual(("ready", 1), (made.state, made.dialog.errors))
@@ -485,17 +495,16 @@ class FailureTests(SynchronousTestCase):
 
     def test_new_session(self) -> None:
         """
-        STARTTLS begins a new one: who has tried in the clear may have been somebody else, on the
-        way to us, who shall not use up the client's attempts.
+        STARTTLS begins a new one, but it is still the same connection: nobody gets more attempts
+        for it.
         """
         session = Session(can_start_tls=True)
         made = client(Users(Refusal()), session=session, context_factory=object())
         self.assertEqual(["535 5.7.8"] * 2, made.say(PLAIN, PLAIN))
         made.say("STARTTLS")
         made.secure()
-        self.assertEqual((None, 0), (made.session.authenticated, made.session.auth_failures))
+        self.assertEqual((None, 2), (made.session.authenticated, made.dialog.auth_failures))
         made.say("EHLO client.example")
-        self.assertEqual(["535 5.7.8"] * 2, made.say(PLAIN, PLAIN))
         self.assertEqual(["535 5.7.8", "421 4.7.0"], made.say(PLAIN))
 
     def test_other_words(self) -> None:
@@ -527,7 +536,7 @@ class FailureTests(SynchronousTestCase):
             self.assertEqual("454 4.7.0 Temporary authentication failure", made.ask(PLAIN))
         self.assertEqual([error] * 5, made.runner.errors)
         self.assertEqual(([], 0, 0), (
-            made.runner.paused, made.session.auth_failures, made.dialog.errors
+            made.runner.paused, made.dialog.auth_failures, made.dialog.errors
         ))  # fmt: skip
         self.assertIsNone(made.session.authenticated)
 
@@ -564,7 +573,7 @@ class ExchangeTests(SynchronousTestCase):
             self.assertEqual("501 5.7.0 Authentication aborted", made.ask("*"))
             self.assertEqual((["end"], None), (own.ends, made.challenge))
             self.assertEqual(["250 2.0.0"], made.say("NOOP"))
-            self.assertEqual((0, 1), (made.session.auth_failures, made.dialog.errors))
+            self.assertEqual((0, 1), (made.dialog.auth_failures, made.dialog.errors))
 
     def test_answers(self) -> None:
         """
@@ -769,6 +778,23 @@ class ExchangeTests(SynchronousTestCase):
         made = client(mechanisms=[broken])
         self.assertEqual(["451 4.3.0"], made.say("AUTH OWN"))
 
+    def test_busy(self) -> None:
+        """
+        Who cannot check now is not broken: nothing is logged but the reply.
+        """
+
+        def steps(initial: bytes | None) -> Any:
+            yield Check("credentials")
+
+        own = Own(steps)
+        made = own.client(Users(Unavailable()))
+        said = "454 4.7.0 Cannot check credentials now, try again later"
+        self.assertEqual(said, made.ask("AUTH OWN"))
+        self.assertEqual((["end"], []), (own.ends, made.runner.errors))
+        self.assertEqual(([], 0, 0), (
+            made.runner.paused, made.dialog.auth_failures, made.dialog.errors
+        ))  # fmt: skip
+
     def test_broken_check_ends_it(self) -> None:
         def steps(initial: bytes | None) -> Any:
             yield Check("credentials")
@@ -781,6 +807,54 @@ class ExchangeTests(SynchronousTestCase):
         users = Users(served=("PLAIN",))
         own = Own(lambda initial: iter(()), credentials=Password)  # type: ignore[arg-type,return-value]
         self.assertEqual(["504 5.5.4"], own.client(users).say("AUTH OWN"))
+
+
+class RefusedBeforeTheEndTests(SynchronousTestCase):
+    """
+    Some mechanisms challenge a client that they have refused already (RFC 7628 section 3.2.3).
+    Whatever it answers, the attempt counts and costs as any other.
+    """
+
+    TOKEN = "AUTH XOAUTH2 " + encoded(b"user=ann\1auth=Bearer x\1\1")
+
+    def test_polite(self) -> None:
+        made = client(Users(Refusal()))
+        self.assertEqual(["334", "535 5.7.8"], made.say(self.TOKEN, ""))
+        self.assertEqual(([DELAY], 1), (made.runner.paused, made.dialog.auth_failures))
+
+    def test_others(self) -> None:
+        for line, expected in (
+            ("*", "501 5.7.0"),
+            ("?", "501 5.5.2"),
+            ("A" * 13000, "500 5.5.6"),
+        ):
+            made = client(Users(Refusal()))
+            for attempt in (1, 2):
+                self.assertEqual(["334", expected], made.say(self.TOKEN, line))
+                self.assertEqual(
+                    ([DELAY] * attempt, attempt), (made.runner.paused, made.dialog.auth_failures)
+                )
+                self.assertIs(False, made.session.authenticated)
+            self.assertEqual(["334", expected, "421 4.7.0"], made.say(self.TOKEN, line))
+            self.assertTrue(made.closed)
+
+    def test_malformed(self) -> None:
+        def steps(initial: bytes | None) -> Any:
+            yield Check("credentials")
+            yield Challenge(b"no")
+            raise Malformed("neither empty nor *")
+
+        made = Own(steps).client(Users(Refusal()))
+        self.assertEqual(["334", "501 5.5.2"], made.say("AUTH OWN", ""))
+        self.assertEqual(([DELAY], 1), (made.runner.paused, made.dialog.auth_failures))
+
+    def test_before_any_check(self) -> None:
+        """
+        Nothing was tried yet.
+        """
+        made = client(Users(Refusal()))
+        self.assertEqual(["334", "501 5.7.0"], made.say("AUTH PLAIN", "*"))
+        self.assertEqual(([], 0), (made.runner.paused, made.dialog.auth_failures))
 
 
 class LogoutTests(SynchronousTestCase):
@@ -825,9 +899,64 @@ class LogoutTests(SynchronousTestCase):
             yield Challenge(b"prove it")
 
         made = Own(steps).client(Users(self.ann))
-        self.assertEqual(["334", "501 5.7.0"], made.say("AUTH OWN", "*"))
-        self.assertIsNone(made.session.authenticated)
+        for line, expected in (
+            ("*", "501 5.7.0"),
+            ("?", "501 5.5.2"),
+            ("A" * 13000, "500 5.5.6"),
+        ):
+            self.log.clear()
+            made = Own(steps).client(Users(self.ann))
+            self.assertEqual(["334", expected], made.say("AUTH OWN", line))
+            # At once, and once.
+            self.assertEqual(["Ann has left"], self.log)
+            self.assertIsNone(made.session.authenticated)
+            # Nobody was refused.
+            self.assertEqual(([], 0), (made.runner.paused, made.dialog.auth_failures))
+            made.lose()
+            self.assertEqual(["Ann has left"], self.log)
+
+    def test_mechanism_that_fails(self) -> None:
+        """
+        The same if it is the mechanism that says no, or breaks.
+        """
+        for end, expected in (
+            (Malformed(), "501 5.5.2"),
+            (Denied(), "535 5.7.8"),
+            (RuntimeError(), "454 4.7.0"),
+            (Unavailable(), "454 4.7.0"),
+            (None, "535 5.7.8"),
+        ):
+
+            def steps(initial: bytes | None, end: Any = end) -> Any:
+                yield Check("credentials")
+                if end is not None:
+                    raise end
+                return False
+
+            self.log.clear()
+            made = Own(steps).client(Users(self.ann))
+            self.assertEqual([expected], made.say("AUTH OWN"))
+            self.assertEqual(["Ann has left"], self.log)
+            made.lose()
+            self.assertEqual(["Ann has left"], self.log)
+
+    def test_gone_before_it_fails(self) -> None:
+        """
+        Whoever has gone in the middle of it was logged out then.
+        """
+
+        def steps(initial: bytes | None) -> Any:
+            yield Check("credentials")
+            yield Challenge(b"prove it")
+
+        made = Own(steps).client(Users(self.ann))
+        made.say("AUTH OWN")
+        challenge = made.challenge
+        assert challenge is not None
         made.lose()
+        self.assertEqual(["Ann has left"], self.log)
+        step = challenge.give_up(Reply(501, "5.7.0", ("No",)))
+        self.assertRaises(Rejected, step.send, None)
         self.assertEqual(["Ann has left"], self.log)
 
     def test_gone_too_early(self) -> None:

@@ -6,16 +6,20 @@ from __future__ import annotations
 
 import io
 import os
+import platform
 import selectors
 import socket
+import ssl
 import stat
+import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
-from unittest import skipIf
+from unittest import mock, skipIf
 
 import attrs
 from twisted.internet.task import Clock
@@ -57,7 +61,8 @@ def small(kind: type[Workload], **attributes: Any) -> Workload:
     """
     A workload that does not take long.
     """
-    return type(kind.__name__, (kind,), attributes)()
+    made: Workload = type(kind.__name__, (kind,), attributes)()
+    return made
 
 
 class RepliesTests(SynchronousTestCase):
@@ -118,9 +123,19 @@ class Peer:
         self.socket.sendall(data)
 
     def take(self, octets: int) -> None:
-        until = len(self.took) + octets
-        while len(self.took) < until:
-            self.took += self.socket.recv(until - len(self.took))
+        """
+        Take so many, or all if the client goes before.
+        """
+        taken = bytearray()
+        while len(taken) < octets:
+            try:
+                chunk = self.socket.recv(octets - len(taken))
+            except ConnectionResetError:
+                break
+            if not chunk:
+                break
+            taken += chunk
+        self.took += taken
 
     def end(self) -> None:
         self._thread.join()
@@ -208,7 +223,8 @@ class LoadTests(SynchronousTestCase):
             peer.say(b"220 ready\r\n")
             peer.take(1)
             peer.say(b"250 OK\r\n")
-            peer.socket.recv(1)
+            # Or the reply may be lost when the connection is closed.
+            peer.take(200 * MIB)
 
         octets = bytes(100 * MIB)
         with self.assertRaisesRegex(CheckFailed, "did not wait"):
@@ -241,6 +257,64 @@ class LoadTests(SynchronousTestCase):
 
         with self.assertRaises(OSError):
             self.play(act, [self.greeted, Step(b"NOOP\r\n", (b"250",), secure=True)])
+
+    def test_tls(self) -> None:
+        """
+        A handshake that cannot go on at once, and replies in records of their own.
+        """
+        shake_hands = ssl.SSLSocket.do_handshake
+        obstacles = [ssl.SSLWantWriteError(), ssl.SSLWantReadError()]
+
+        def hesitate(connection: ssl.SSLSocket, block: bool = False) -> None:
+            if obstacles and not connection.server_side:
+                raise obstacles.pop(0)
+            shake_hands(connection, block)
+
+        self.patch(ssl.SSLSocket, "do_handshake", hesitate)
+        os.mkdir(directory := self.mktemp())
+        with place.place(None, directory) as where:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(where.certificate)
+
+        def act(peer: Peer) -> None:
+            peer.say(b"220 ready\r\n")
+            peer.socket = context.wrap_socket(peer.socket, server_side=True)
+            peer.take(6)
+            peer.say(b"250 OK\r\n")
+            peer.say(b"250 OK\r\n")
+
+        secure = Step(b"RSET\r\n", (b"250", b"250"), secure=True)
+        self.assertEqual(self.play(act, [self.greeted, secure]), b"RSET\r\n")
+        self.assertEqual(obstacles, [])
+
+    def test_full(self) -> None:
+        """
+        A socket that is not as ready as the selector has said.
+        """
+
+        class Full(socket.socket):
+            room = False
+
+            def send(self, data: Any, flags: int = 0) -> int:
+                if not self.room:
+                    raise BlockingIOError
+                return super().send(data, flags)
+
+        selector = selectors.DefaultSelector()
+        self.addCleanup(selector.close)
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        full = Full(fileno=ours.detach())
+        client = load.Connection(("", 0), selector, load.trusting())
+        self.addCleanup(client.close)
+        client._adopt(full)
+        client.start([Step(b"NOOP\r\n", (b"250",))])
+        ((key, _),) = selector.select()
+        self.assertEqual(key.events, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        full.room = True
+        self.assertFalse(client.ready(selectors.EVENT_WRITE))
+        self.assertEqual(theirs.recv(10), b"NOOP\r\n")
+        self.assertEqual(selector.get_key(full).events, selectors.EVENT_READ)
 
     def test_spurious(self) -> None:
         """
@@ -611,9 +685,18 @@ class DurableTests(SynchronousTestCase):
         A file is on the disk before it has its name.
         """
         did: list[str] = []
-        fsync, rename = os.fsync, os.rename
-        self.patch(os, "fsync", lambda fd: void((did.append("fsync"), fsync(fd))))
-        self.patch(os, "rename", lambda *names: void((did.append("rename"), rename(*names))))
+
+        def noting(name: str) -> None:
+            real = getattr(os, name)
+
+            def do(*arguments: Any) -> None:
+                did.append(name)
+                real(*arguments)
+
+            self.patch(os, name, do)
+
+        noting("fsync")
+        noting("rename")
         Writers(str(self.directory), 1, 2, b"data").run()
         self.assertEqual(did, ["fsync", "rename", "fsync", "rename"])
 
@@ -662,12 +745,12 @@ class ServerTests(SynchronousTestCase):
             self.addCleanup(stack.pop_all().close)
 
     def temporary(self) -> str:
-        path = self.mktemp()
+        path: str = self.mktemp()
         os.mkdir(path)
         return path
 
     def floor(self, setup: Setup) -> tuple[Any, StringTransport]:
-        protocol: Any = floor.FloorFactory(setup, self.tally).buildProtocol(None)  # type: ignore[arg-type]
+        protocol: Any = floor.FloorFactory(setup, self.tally).buildProtocol(None)
         transport = StringTransport()
         protocol.makeConnection(transport)
         transport.clear()
@@ -705,7 +788,8 @@ class ServerTests(SynchronousTestCase):
 
     def test_floor_lmtp(self) -> None:
         protocol, transport = self.floor(Setup(lmtp=True))
-        protocol.dataReceived(b"LHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<a>\r\nRCPT TO:<b>\r\nDATA\r\n")
+        group = b"MAIL FROM:<>\r\nRCPT TO:<a>\r\nRCPT TO:<b>\r\nDATA\r\n"
+        protocol.dataReceived(b"LHLO a\r\n" + group)
         transport.clear()
         for _ in range(2):
             protocol.dataReceived(
@@ -793,7 +877,7 @@ class ServerTests(SynchronousTestCase):
         self.assertTrue(str(servers.missing("aiosmtpd")).endswith("pip install aiosmtpd==1.4.6"))
         self.assertEqual(
             servers.missing("aiosmtpd-uvloop"),
-            "aiosmtpd-uvloop is not measured, because aiosmtpd and uvloop is not installed:"
+            "aiosmtpd-uvloop is not measured without aiosmtpd and uvloop:"
             " pip install aiosmtpd==1.4.6 uvloop",
         )
         self.patch(servers, "find_spec", lambda name: name)
@@ -818,7 +902,7 @@ class PlaceTests(SynchronousTestCase):
 
     def test_lasting(self) -> None:
         self.patch(place, "LASTING", self.mktemp())
-        self.assertEqual(place.lasting_directory(), place.tempfile.gettempdir())
+        self.assertEqual(place.lasting_directory(), tempfile.gettempdir())
         os.mkdir(place.LASTING)
         self.assertEqual(place.lasting_directory(), place.LASTING)
 
@@ -843,13 +927,15 @@ class PlaceTests(SynchronousTestCase):
         """
         Where there is no such module, nothing is promised.
         """
-        self.patch(sys, "modules", {**sys.modules, "resource": None})
-        self.assertFalse(place.allow_files(1))
+        with mock.patch.dict(sys.modules, {"resource": None}):
+            self.assertFalse(place.allow_files(1))
 
     def test_cores(self) -> None:
         self.patch(os, "sched_getaffinity", lambda process: {3, 5, 7})
         self.assertEqual(child.cores(), (7, 3))
         self.patch(os, "sched_getaffinity", lambda process: {3})
+        self.assertIsNone(child.cores())
+        self.patch(child, "os", object())
         self.assertIsNone(child.cores())
 
     def test_on_core(self) -> None:
@@ -1051,7 +1137,7 @@ class RunTests(SynchronousTestCase):
         One that does not start, and says why on its standard error.
         """
         with open(self.mktemp(), "wb") as errors:
-            self.patch(child.subprocess, "Popen", quiet(child.subprocess.Popen, errors))
+            self.patch(subprocess, "Popen", quiet(subprocess.Popen, errors))
             with self.assertRaisesRegex(CheckFailed, "floor ended by itself"):
                 Child("floor", Setup("/nonexistent"), None)
 
@@ -1174,11 +1260,12 @@ class ReportTests(SynchronousTestCase):
             Results(LockStep(), {"floor": [waiting], "txsmtpd": [fine], "aiosmtpd": [ours]}),
             Results(Pipelined(), {"floor": [waiting]}),
         ]
+        so = "so messages/s says little"
         self.assertEqual(
             [*report.doubts(results)],
             [
-                "W2 floor, W3 floor: something else was using the cores, so messages/s says little.",
-                "W2 aiosmtpd: the load generator was the bottleneck, so messages/s says little.",
+                f"W2 floor, W3 floor: something else was using the cores, {so}.",
+                f"W2 aiosmtpd: the load generator was the bottleneck, {so}.",
             ],
         )
 
@@ -1200,8 +1287,8 @@ class ReportTests(SynchronousTestCase):
                 raise FileNotFoundError
 
         self.patch(report, "Path", Nowhere)
-        self.patch(report.platform, "processor", lambda: "")
-        self.patch(report.platform, "machine", lambda: "abacus")
+        self.patch(platform, "processor", lambda: "")
+        self.patch(platform, "machine", lambda: "abacus")
         self.assertTrue(report.surroundings(5, 100, apart=True).startswith("abacus, "))
 
 
@@ -1246,7 +1333,6 @@ class CommandTests(SynchronousTestCase):
         )
         self.assertEqual(self.asked["workloads"], ["W3"])
         self.assertEqual(self.asked["servers"], ["floor"])
-        self.assertEqual(self.asked["rounds"], 1)
 
     def test_tables(self) -> None:
         self.results = [Results(LockStep(), {"txsmtpd": [sample(0.5)], "floor": [sample(1)]})]

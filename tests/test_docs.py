@@ -70,11 +70,8 @@ _INCLUDE = re.compile(r"^\.\. literalinclude:: (\S+)$", re.MULTILINE)
 
 class _NoThreads(task.Clock):
     """
-    What a file of users needs of a reactor.
+    What a file of users needs of a reactor and its threads.
     """
-
-    def getThreadPool(self) -> Any:
-        return self
 
     def callFromThread(self, function: Any, *arguments: Any) -> None:
         function(*arguments)
@@ -455,7 +452,8 @@ class CodeTests(SynchronousTestCase):
         A file of users takes it, and the password fits.
         """
         path = self.users(f"ann:{verifier.verifier('sécret')}")
-        checker = UsersFile(path, _NoThreads())
+        threads = _NoThreads()
+        checker = UsersFile(path, threads, threads)
         for password, good in (("sécret", True), ("secret", False)):
             credentials = UsernamePassword(b"ann", password.encode())
             answer = checker.requestAvatarId(credentials)

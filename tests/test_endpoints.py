@@ -230,6 +230,16 @@ class StdioEndpointTests(EndpointCase):
             os.close(fd)
         return writing, reading
 
+    def test_is_socket(self) -> None:
+        """
+        Only a socket can do TLS.
+        """
+        self.claim_socket()
+        self.assertTrue(self.endpoint.is_socket)
+        for each in self.claim_pipes():
+            os.close(each)
+        self.assertFalse(self.endpoint.is_socket)
+
     async def test_pipes(self) -> None:
         """
         What others print does not come to the client.

@@ -99,8 +99,10 @@ class LayersTests(SynchronousTestCase):
         self.assertNoImport(extensions, "txsmtpd.core.dialog", *(ours - allowed))
 
     def test_replies_know_nothing(self) -> None:
-        for leaf in ("replies", "content", "settings", "states", "grammar"):
+        for leaf in ("replies", "content", "states", "grammar", "addresses"):
             self.assertNoImport([f"txsmtpd.core.{leaf}"], "txsmtpd")
+        ours = imports("txsmtpd.core.settings") & FILES.keys()
+        self.assertEqual({"txsmtpd.core.addresses"}, ours)
 
     def test_mechanisms_know_nothing(self) -> None:
         sasl = within(FILES, "txsmtpd.sasl")

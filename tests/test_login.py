@@ -19,6 +19,7 @@ from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer, verify
 
@@ -148,7 +149,7 @@ class UsersTestCase(SynchronousTestCase):
         with open(path, "wb") as file:
             file.write(b"\n".join(lines))
         os.chmod(path, 0o600)
-        return UsersFile(path, self.threads)
+        return UsersFile(path, self.threads, self.threads)
 
 
 class ServesTests(UsersTestCase):
@@ -364,6 +365,50 @@ class ScramParametersTests(UsersTestCase):
         login = Login("mx.example", checkers=[users])
         self.assertEqual((SALT, 4096), self.parameters(login))
         self.assertEqual(5000, self.parameters(login, b"nobody")[1])
+
+    def test_restart(self) -> None:
+        """
+        Where salts outlive a restart, those that are made up do too: else whose salt changes were
+        known to be nobody.
+        """
+        lines = b"ann:" + verifier("sha256"), b"bob:" + HTPASSWD
+        settings: Any
+        for settings in (
+            {"checkers": [self.users(*lines)]},
+            {"portal": Portal(Realm(), [self.users(*lines)])},
+            {"checkers": [memory(), self.users(b"eve:wonderland"), self.users(*lines)]},
+        ):
+            # What a file has comes before what is set.
+            first, again = (Login("mx.example", secret=each, **settings) for each in (None, b"x"))
+            for name in (b"ann", b"bob", b"nobody"):
+                self.assertEqual(self.parameters(first, name), self.parameters(again, name))
+            self.assertNotEqual(
+                self.parameters(first, b"bob")[0], self.parameters(first, b"nobody")[0]
+            )
+            # There are no keys for that hash.
+            one, other = (self.parameters(login, hash_name="sha1") for login in (first, again))
+            self.assertNotEqual(one, other)
+
+    def test_checker_without_secret(self) -> None:
+        """
+        One of somebody's own, that has verifiers and no secret: then there is the setting.
+        """
+
+        class Others:
+            credentialInterfaces = (IUsernamePassword,)
+
+            def scram_parameters(self, name: bytes, hash_name: str) -> None:
+                return None
+
+            def scram_iterations(self, hash_name: str) -> int:
+                return 10000
+
+        settings = Settings(checkers=[Others()], scram_secret=b"secret")
+        one, other = (make_login(settings) for _ in range(2))
+        assert one is not None and other is not None
+        self.assertEqual(self.parameters(one), self.parameters(other))
+        self.assertEqual(10000, self.parameters(one)[1])
+        self.assertNotIn("secret=", repr(settings).replace("b'secret'", "secret="))
 
 
 def asked(login: Login, credentials: Any = ANN, mechanism: str = "PLAIN") -> Deferred[Any]:
@@ -906,7 +951,7 @@ class PendingTests(ServerTestCase):
         client.wait(60)
         self.assertSaid(["454 4.7.0"], client)
         self.assertSaid(["250 2.0.0"], client, "NOOP")
-        self.assertEqual(0, client.protocol.session.auth_failures)
+        self.assertEqual(0, client.protocol.dialog.auth_failures)
         self.assertNothingLeft(client)
 
     def test_gone(self) -> None:
@@ -928,7 +973,7 @@ class PendingTests(ServerTestCase):
         ):
             client = self.connect(**settings)
             self.assertSaid([], client, PLAIN)
-            self.assertNothingLeft(client)
+            client.disconnect()
         authenticator, checker, portal = answers
         for answer in (authenticator, checker):
             self.assertTrue(answer.called)
@@ -936,6 +981,7 @@ class PendingTests(ServerTestCase):
         self.assertFalse(portal.called)
         portal.errback(UnauthorizedLogin())
         self.assertEqual([], self.flushLoggedErrors())
+        self.assertEqual([], client.clock.getDelayedCalls())
 
     def test_gone_and_broken(self) -> None:
         """
@@ -999,10 +1045,103 @@ class LogoutTests(ServerTestCase):
         self.realm.wait = wait = Deferred[None]()
         client = self.connect(portal=self.portal)
         self.assertSaid([], client, PLAIN)
-        self.assertNothingLeft(client)
+        self.assertNothingLeft_but_waits(client)
         self.assertEqual([], self.departures)
         wait.callback(None)
         self.assertEqual(["ann left"], self.departures)
+        self.assertEqual([], client.clock.getDelayedCalls())
+
+    def test_server_that_stops(self) -> None:
+        """
+        It waits for an avatar that is yet to come, and for it to be told.
+        """
+        self.realm.wait = wait = Deferred[None]()
+        client = self.connect(portal=self.portal)
+        self.say(client, PLAIN)
+        drained = client.protocol.factory.drain()
+        client.disconnect()
+        self.assertNoResult(drained)
+        wait.callback(None)
+        self.assertEqual(["ann left"], self.departures)
+        self.successResultOf(drained)
+        self.assertEqual([], client.clock.getDelayedCalls())
+
+    def test_server_that_cannot_wait(self) -> None:
+        """
+        Not for ever: what comes even later is told all the same.
+        """
+        self.realm.wait = wait = Deferred[None]()
+        client = self.connect(portal=self.portal, hook_timeout=10)
+        self.say(client, PLAIN)
+        drained = client.protocol.factory.drain()
+        client.disconnect()
+        client.wait(9)
+        self.assertNoResult(drained)
+        client.wait(1)
+        self.successResultOf(drained)
+        wait.callback(None)
+        self.assertEqual(["ann left"], self.departures)
+
+    def delivering(self, **settings: Any) -> tuple[Client, Deferred[Any]]:
+        """
+        A client that has gone while its message is being delivered.
+        """
+        delivered: Deferred[Any] = Deferred()
+        handler = RecordingHandler({"DATA": delivered})
+        client = self.connect(handler, portal=self.portal, **settings)
+        lines = "MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA"
+        self.assertSaid(["235 2.7.0", "250 2.1.0", "250 2.1.5", "354"], client, PLAIN, *lines)
+        self.assertSaid([], client, "Hello", ".")
+        client.disconnect()
+        return client, delivered
+
+    def test_delivery_that_goes_on(self) -> None:
+        """
+        The message is still that user's, whoever delivers it, whatever comes of that.
+        """
+        for answer in ("250 OK", Failure(Rejected(Reply(550, "5.7.1", ("No",))))):
+            self.realm.log.clear()
+            client, delivered = self.delivering()
+            drained = client.protocol.factory.drain()
+            self.assertEqual([], self.departures)
+            delivered.callback(answer)
+            self.assertEqual(["ann left"], self.departures)
+            self.successResultOf(drained)
+            self.assertEqual([], client.clock.getDelayedCalls())
+
+    def test_delivery_that_takes_too_long(self) -> None:
+        client, delivered = self.delivering(hook_timeout=60)
+        client.wait(119)
+        self.assertEqual([], self.departures)
+        client.wait(1)
+        self.assertEqual(["ann left"], self.departures)
+
+    def test_delivery_and_slow_logout(self) -> None:
+        """
+        A server that stops waits for the one and then for the other.
+        """
+        wait: Deferred[None] = Deferred()
+        self.realm.requestAvatar = lambda *_: (ISMTPUser, "ann", lambda: wait)  # type: ignore[method-assign]
+        client, delivered = self.delivering()
+        drained = client.protocol.factory.drain()
+        delivered.callback(None)
+        self.assertNoResult(drained)
+        wait.callback(None)
+        self.successResultOf(drained)
+
+    def test_delivery_that_breaks(self) -> None:
+        """
+        Even if it ends by a defect of ours.
+        """
+        for broken in (lambda client: client.protocol, lambda client: client.protocol.dialog):
+            self.realm.log.clear()
+            client, delivered = self.delivering()
+            name = "_obey" if broken(client) is client.protocol else "end_content"
+            self.patch(broken(client), name, lambda *_: 1 // 0)
+            delivered.callback(None)
+            self.assertEqual(["ann left"], self.departures)
+            self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
+            self.successResultOf(client.protocol.factory.drain())
 
     def test_gone_before_checked(self) -> None:
         answer: Deferred[Any] = Deferred()
@@ -1154,7 +1293,7 @@ class OverrideTests(ServerTestCase):
         self.assertSaid(["535 5.7.8", "334", "334", "235 2.7.0"], client, *lines)
         self.assertEqual(b"ann", client.protocol.session.auth_data)
         self.assertSaid(["503 5.5.1"], client, PLAIN)
-        self.assertEqual(2, client.protocol.session.auth_failures)
+        self.assertEqual(2, client.protocol.dialog.auth_failures)
 
     def test_third_failure(self) -> None:
         client = self.connect(protocol=self.Polite, checkers=[memory()])
@@ -1227,6 +1366,7 @@ class OverrideTests(ServerTestCase):
         realm.wait = wait = Deferred[None]()
         client = self.connect(protocol=self.Polite, portal=Portal(realm, [memory()]))
         self.assertSaid([], client, PLAIN)
-        self.assertNothingLeft(client)
+        client.disconnect()
         wait.callback(None)
         self.assertEqual([(ISMTPUser,), "ann left"], realm.log)
+        self.assertEqual([], client.clock.getDelayedCalls())

@@ -27,7 +27,7 @@ from txsmtpd.core.replies import Rejected
 from txsmtpd.core.session import Envelope, Session
 from txsmtpd.handlers import maildir as module
 from txsmtpd.handlers.base import HandlerError
-from txsmtpd.handlers.maildir import MEMORY, Maildir
+from txsmtpd.handlers.maildir import MEMORY, Maildir, make_directory
 from txsmtpd.interfaces import IContentHook, IContentReceiver
 
 WHEN = datetime(2024, 2, 29, 12, 0, 0, 42, tzinfo=timezone.utc)
@@ -697,6 +697,92 @@ class FailureTests(MaildirCase):
         [event] = events
         self.assertEqual((self.path, errno.EIO), (event["path"], event["errno"]))
         self.assertEqual("a secret", event["reason"])
+
+
+class MakeDirectoryTests(SynchronousTestCase):
+    """
+    Whoever has made a directory, it is on disk before anything is delivered into it.
+    """
+
+    SYNC = ("open .", "fsync .", "close .")
+
+    def setUp(self) -> None:
+        self.base = os.path.abspath(self.mktemp())
+        os.mkdir(self.base)
+        self.path = os.path.join(self.base, "dir")
+        self.disk = Disk(self, self.base)
+
+    def make(self) -> list[str]:
+        """
+        What is done to the directory and to the one above it.
+        """
+        self.disk.calls.clear()
+        make_directory(self.path)
+        return list(self.disk.calls)
+
+    def test_made(self) -> None:
+        self.assertEqual(["mkdir dir", *self.SYNC], self.make())
+        self.assertEqual([], self.make())
+
+    def test_made_by_another_process(self) -> None:
+        os.mkdir(self.path)
+        self.assertEqual([*self.SYNC], self.make())
+        self.assertEqual([], self.make())
+
+    def test_another_thread_is_about_to(self) -> None:
+        """
+        Who finds it made does not wait for who has made it, but fsyncs the directory above too.
+        """
+        inner: list[list[str]] = []
+
+        def meanwhile() -> None:
+            self.disk.before("fsync .", lambda: None)
+            inner.append(self.make())
+
+        self.disk.before("fsync .", meanwhile)
+        make_directory(self.path)
+        self.assertEqual([[*self.SYNC]], inner)
+
+    def test_another_thread_was_faster(self) -> None:
+        def faster() -> None:
+            self.disk.before("mkdir dir", lambda: None)
+            os.mkdir(self.path)
+
+        self.disk.before("mkdir dir", faster)
+        self.assertEqual(["mkdir dir", "mkdir dir", *self.SYNC], self.make())
+
+    def test_failed(self) -> None:
+        """
+        Nobody takes for safe what could not be made so.
+        """
+        for error in (errno.EIO, errno.EACCES):
+            self.disk.fail("fsync .", error)
+            self.assertRaises(OSError, make_directory, self.path)
+            self.disk.fail("fsync .", errno.EIO)
+            self.assertRaises(OSError, make_directory, self.path)
+            self.disk.errors.clear()
+            self.assertEqual([*self.SYNC], self.make())
+            os.rmdir(self.path)
+
+    def test_gone_in_between(self) -> None:
+        self.make()
+        os.rmdir(self.path)
+        self.assertEqual(["mkdir dir", *self.SYNC], self.make())
+
+    def test_not_ours(self) -> None:
+        """
+        What stands where we may not look was there before us.
+        """
+        os.mkdir(self.path)
+        self.disk.fail("open .", errno.EACCES)
+        self.assertEqual(["open ."], self.make())
+        self.assertEqual([], self.make())
+
+    def test_not_remembered_for_ever(self) -> None:
+        self.patch(module, "_SETTLED_LIMIT", 1)
+        self.make()
+        make_directory(self.base)
+        self.assertEqual([*self.SYNC], self.make())
 
 
 class PrepareTests(SynchronousTestCase):

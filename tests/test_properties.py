@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from txsmtpd import Envelope, Session, SMTPFactory, hooks
+from txsmtpd import LMTP, Envelope, Session, SMTPFactory, hooks
 from txsmtpd.interfaces import IContentReceiver
 
 _steady = settings(
@@ -113,13 +113,15 @@ class StreamKeeper:
 
 
 def _serve(
-    *segments: bytes, kind: type[Keeper] | type[StreamKeeper] = Keeper
+    *segments: bytes, kind: type[Keeper] | type[StreamKeeper] = Keeper, lmtp: bool = False
 ) -> tuple[bytes, list[tuple[Any, ...]], bool, Clock]:
     """
     :return: what was said, what was delivered, whether we closed, and the clock.
     """
     keeper, clock = kind(), Clock()
     factory = SMTPFactory(keeper, reactor=clock, hostname="mx.example")
+    if lmtp:
+        factory = factory.beside(protocol=LMTP)
     protocol, transport = factory.buildProtocol(None), StringTransport()
     protocol.makeConnection(transport)
     for segment in segments:
@@ -214,28 +216,34 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(messages, [("a@example.org", ("b@example.org",), b"".join(chunks))])
 
     @_steady
-    @given(_messages, st.booleans(), st.sampled_from([Keeper, StreamKeeper]), st.data())
+    @given(
+        _messages, st.booleans(), st.booleans(), st.sampled_from([Keeper, StreamKeeper]), st.data()
+    )
     def test_any_split_of_chunks(
-        self, message: bytes, binary: bool, kind: Any, data: st.DataObject
+        self, message: bytes, binary: bool, lmtp: bool, kind: Any, data: st.DataObject
     ) -> None:
         """
         However a client cuts a message into chunks, some of them empty, and however the network
-        cuts the session, the same message arrives, and each command has its reply.
+        cuts the session, the same message arrives, and each command has its reply; under LMTP the
+        last has one for each recipient.
         """
         body = b" BODY=BINARYMIME" * binary
-        dialog = b"EHLO a\r\nMAIL FROM:<a@example.org>%b\r\nRCPT TO:<b@example.org>\r\n" % body
+        hello = b"LHLO" if lmtp else b"EHLO"
+        dialog = b"%b a\r\nMAIL FROM:<a@example.org>%b\r\n" % (hello, body)
+        dialog += b"RCPT TO:<b@example.org>\r\nRCPT TO:<c@example.org>\r\n"
         chunks = data.draw(_cut(message, 5))
         for number, chunk in enumerate(chunks, 1):
             last = b" LAST" * (number == len(chunks))
             dialog += b"BDAT %d%b\r\n%b" % (len(chunk), last, chunk)
         dialog += b"NOOP\r\n"
-        said, messages, closed, _ = _serve(*data.draw(_cut(dialog, 8)), kind=kind)
-        self.assertEqual(messages, [("a@example.org", ("b@example.org",), message)])
+        said, messages, closed, _ = _serve(*data.draw(_cut(dialog, 8)), kind=kind, lmtp=lmtp)
+        recipients = ("b@example.org", "c@example.org")
+        self.assertEqual(messages, [("a@example.org", recipients, message)])
         self.assertFalse(closed)
         transaction = said.partition(b" HELP\r\n")[2].splitlines()
         received = [b"250 2.0.0 %d octets received" % len(chunk) for chunk in chunks[:-1]]
-        self.assertEqual(transaction[2:-2], received)
-        self.assertEqual(transaction[-2:], [b"250 2.0.0 Message accepted", b"250 2.0.0 OK"])
+        verdicts = [b"250 2.0.0 Message accepted"] * (2 if lmtp else 1)
+        self.assertEqual(transaction[3:], [*received, *verdicts, b"250 2.0.0 OK"])
 
     @_steady
     @given(st.binary(max_size=60))

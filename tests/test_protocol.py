@@ -57,7 +57,7 @@ class ConnectionTests(FlowTestCase):
 
     def test_unix(self) -> None:
         session = self.session(UNIXAddress(None), UNIXAddress(b"/run/lmtp.sock"))
-        self.assertIsNone(session.peer)
+        self.assertEqual(session.peer, b"")
         self.assertEqual(session.local, b"/run/lmtp.sock")
 
     def test_other(self) -> None:

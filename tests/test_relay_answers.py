@@ -113,6 +113,14 @@ class VerdictTests(SynchronousTestCase):
         self.assertNotEqual(reply.code, 421)
 
 
+class AnswerTests(SynchronousTestCase):
+    def test_for_logs(self) -> None:
+        """
+        Whoever reads the log has a terminal.
+        """
+        self.assertEqual(Answer(550, ("a\x1b[2J", "b\x85")).text, "550 a [2J / b ")
+
+
 class LostTests(SynchronousTestCase):
     def test_reason(self) -> None:
         error = Lost(LOST, "reset by peer")

@@ -130,6 +130,37 @@ class AskTests(ConnectionTestCase):
         self.assertEqual(self.wire.heard, ["RSET"])
         self.assertClean()
 
+    def test_asked_at_once(self) -> None:
+        """
+        Nor does it answer what is asked by whoever hears the one before it.
+        """
+        for early, heard in (
+            (b"250 early\r\n", ["RSET"]),
+            (b"250-early\r\n", ["RSET"]),
+            (b"250 ear", ["RSET"]),
+            (b"", ["RSET", "NOOP"]),
+        ):
+            connection = self.ready(RSET=b"250 OK\r\n" + early)
+            asked = connection.ask("RSET")
+            asked.addCallback(lambda _, to=connection: to.ask("NOOP"))
+            self.run_all()
+            self.assertEqual(self.wire.heard, heard)
+            if early:
+                self.lost(asked, answers.NONSENSE)
+                self.assertClean()
+
+    def test_given_up_by_whom_came_before(self) -> None:
+        """
+        Two answers have come, and who hears the first does not want the second.
+        """
+        connection = self.ready()
+        first, second = connection.say(b"", answers=2)
+        first.addCallback(lambda _: second.cancel())
+        connection.dataReceived(b"250 a\r\n250 b\r\n")
+        self.successResultOf(first)
+        self.failureResultOf(second, CancelledError)
+        self.assertClean()
+
     def test_refusal_that_was_not_asked_for(self) -> None:
         connection = self.ready()
         self.wire.say("421 4.3.2 Going down")
@@ -361,14 +392,14 @@ class TLSTests(ConnectionTestCase):
         """
         What came in the clear behind the reply is not what the next hop says under TLS.
         """
-        connection = self.ready(STARTTLS=b"220 OK\r\n250-hop\r\n250 AUTH PLAIN\r\n")
-        done: list[Any] = []
-        asked = connection.ask("STARTTLS")
-        asked.addCallback(lambda _: done.append(connection.start_tls(FakeCreator())))
-        self.run_all()
-        self.lost(done[0], answers.NONSENSE)
-        self.assertFalse(self.wire.secured)
-        self.assertClean()
+        for injected in (b"250-hop\r\n250 AUTH PLAIN\r\n", b"250-hop\r\n", b"250-h", b"250 OK\r\n"):
+            connection = self.ready(STARTTLS=b"220 OK\r\n" + injected)
+            done = connection.ask("STARTTLS")
+            done.addCallback(lambda _, to=connection: to.start_tls(FakeCreator()))
+            self.run_all()
+            self.lost(done, answers.NONSENSE)
+            self.assertFalse(self.wire.secured)
+            self.assertClean()
 
     def test_no_handshake(self) -> None:
         for handshake in ("none", "wrong name"):
@@ -454,6 +485,15 @@ class JudgedTests(ConnectionTestCase):
         for code, text in ((250, "2.1.0 Yes"), (550, "5.1.1 No"), (450, "4.2.0 Later")):
             reply = judged(connection, Answer(code, (text,)))
             self.assertEqual(reply.text, f"{code} {text}")
+        self.assertIsNone(connection.gone)
+
+    def test_not_to_be_used_again(self) -> None:
+        """
+        This message can still go by it, whomever it is not for.
+        """
+        connection = self.ready()
+        connection.spent = True
+        judged(connection, Answer(550, ("5.1.1 No",)))
         self.assertIsNone(connection.gone)
 
     def test_nonsense(self) -> None:

@@ -175,6 +175,19 @@ class CredentialsTests(SpecTestCase):
         )
         self.assertNotIn("secret", repr(NextHop.secure("a", 25, credentials=credentials)))
 
+    def test_no_name(self) -> None:
+        for make in (NextHop.plain, NextHop.secure):
+            error = self.assertRaises(ValueError, make, "a..b", 25)
+            self.assertEqual(str(error), "a..b cannot be the name of a host")
+
+    def test_tls_that_cannot_be(self) -> None:
+        for how, sentence in (
+            ({"verified": True}, "whose certificate is verified needs something to do TLS"),
+            ({"implicit": True}, "TLS from the first octet is only for a next hop"),
+        ):
+            error = self.assertRaises(ValueError, NextHop, "a", 25, **how)
+            self.assertIn(sentence, str(error))
+
 
 class UnverifiedTests(SynchronousTestCase):
     def test_name(self) -> None:

@@ -81,6 +81,31 @@ class DataTests(TransactionTestCase):
         self.assertEqual(replies, ["550 5.1.1 Nobody", "251 2.1.5 Elsewhere"])
         self.assertEqual(self.send(client, "x")[:3], "250")
 
+    def test_recipient_refused_by_a_connection_for_one_message(self) -> None:
+        """
+        It is not offered XCLIENT any more.
+        """
+        ehlo = ["250-hop\r\n250 XCLIENT ADDR", "250 hop"]
+        client = self.opened(hop := self.hop(EHLO=ehlo, RCPT=["550 5.1.1 Nobody"]))
+        replies = self.said(client, RECIPIENT, OTHER)
+        self.assertEqual([reply[:3] for reply in replies], ["550", "250"])
+        self.assertEqual(self.send(client, "x")[:3], "250")
+        self.assertEqual(hop.heard[-1], "QUIT")
+
+    def test_out_of_step(self) -> None:
+        """
+        A verdict too many is not the answer to the next MAIL, and so on until a chunk's answer is
+        the verdict.
+        """
+        hop = self.hop(*BINARY, END=[b"250 first\r\n250 stale\r\n", "550 5.7.1 Spam"])
+        client = self.opened(hop)
+        self.said(client, RECIPIENT, "DATA")
+        client.send(b"x\r\n.\r\nMAIL FROM:<a@example.org> BODY=BINARYMIME\r\n")
+        client.send(b"RCPT TO:<b@example.com>\r\nBDAT 1\r\nyBDAT 1 LAST\r\nz")
+        first, *_, last = client.take().decode().splitlines()
+        self.assertEqual((first, last), ("250 2.0.0 first", "550 5.7.1 Spam"))
+        self.assertEqual(len(hop.wires), 2)
+
     def test_parameter_refused(self) -> None:
         client = self.opened(hop := self.hop())
         replies = self.said(client, f"{RECIPIENT} NOTIFY=SUCCESS", OTHER)

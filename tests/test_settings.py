@@ -126,7 +126,8 @@ class SettingsTests(SynchronousTestCase):
             (("::1", 1, 0, 0), False, True),
             (("::ffff:127.0.0.1", 1, 0, 0), False, True),
             (b"/run/socket", True, True),
-            (None, True, True),
+            (b"", True, True),
+            (None, False, False),
         ):
             self.assertIs(expected, named.believes(address), address)
             self.assertIs(by_default, Settings().believes(address), address)

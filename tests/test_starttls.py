@@ -80,13 +80,17 @@ class OfferTests(SynchronousTestCase):
 
     def test_tls_of_a_proxy(self) -> None:
         """
-        The way to a proxy that has ended TLS is in the clear, and may be encrypted.
+        Where a proxy has ended TLS there is nothing to begin.
         """
 
         class Proxied:
             secure = True
 
-        self.assertEqual("STARTTLS", self.keyword(proxy=Proxied()))
+        self.assertIsNone(self.keyword(proxy=Proxied()))
+        client = client_of(session=clear_session(proxy=Proxied()))
+        self.assertNotIn("STARTTLS", client.ask("EHLO client.example"))
+        self.assertEqual(["503 5.5.1"], client.say("STARTTLS"))
+        self.assertFalse(client.handshaking)
 
     def test_help(self) -> None:
         self.assertIn("STARTTLS", client_of().ask("HELP STARTTLS"))

@@ -414,6 +414,57 @@ class CancelTests(StepsTestCase):
         part.callback("250 OK")
         self.assertEqual(results, ["250 OK"])
 
+    def test_too_late_outlives(self) -> None:
+        """
+        Until then it is somebody's business: but not if it ends at once, and not where there is
+        nothing to clean up.
+        """
+        work: list[Deferred[Any]] = []
+        results: list[str] = []
+        steps = Steps(self.reported.append, work.append, Clock())
+
+        def stubborn() -> Deferred[Any]:
+            part: Deferred[str] = Deferred(lambda _: None)
+            # It does not end when it is cancelled.
+            part.cancel = lambda: None  # type: ignore[method-assign]
+            return part
+
+        first: Deferred[str] = Deferred()
+        for part, too_late in ((first, results.append), (stubborn(), None)):
+            waiting = steps.start(part, too_late)
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
+        self.assertEqual(work, [])
+        for end in (lambda part: part.callback("OK"), lambda part: part.errback(Rejected(OK))):
+            part = stubborn()
+            waiting = steps.start(part, results.append)
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
+            late = work.pop()
+            self.assertFalse(late.called)
+            end(part)
+            self.assertTrue(late.called)
+        self.assertEqual((results, self.reported), (["OK"], []))
+
+    def test_too_late_for_who_outlives(self) -> None:
+        """
+        Nobody waits for ever, but it is still cleaned up.
+        """
+        clock = Clock()
+        results: list[str] = []
+
+        def outlive(work: Deferred[Any]) -> None:
+            work.addTimeout(10, clock)
+
+        part: Deferred[str] = Deferred()
+        part.cancel = lambda: None  # type: ignore[method-assign]
+        waiting = Steps(self.reported.append, outlive, clock).start(part, results.append)
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        clock.advance(10)
+        part.callback("OK")
+        self.assertEqual((results, self.reported), (["OK"], []))
+
     def test_in_time(self) -> None:
         results: list[str] = []
         part: Deferred[str] = Deferred()

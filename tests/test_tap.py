@@ -17,6 +17,7 @@ from twisted.internet.endpoints import (
     UNIXServerEndpoint,
 )
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.usage import Options as UsageOptions
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -36,6 +37,7 @@ from txsmtpd.tls import Certificates
 from txsmtpd.users import UsersFile
 
 from .certificates import make_ca
+from .test_hashes import HTPASSWD
 
 
 def parsed(*arguments: str) -> tap.Options:
@@ -46,6 +48,8 @@ def parsed(*arguments: str) -> tap.Options:
 
 class TapTestCase(SynchronousTestCase):
     def setUp(self) -> None:
+        # A service heeds it from when it is made.
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
         # The real one may ask the network.
         self.patch(socket, "getfqdn", lambda: "mx.example")
 
@@ -199,6 +203,18 @@ class StdioTests(TapTestCase):
         options.parent = UsageOptions()
         options.parent.update(parent)
         return options
+
+    def test_tls(self) -> None:
+        """
+        A socket can do TLS, pipes cannot.
+        """
+        options = ["--tls-self-signed", "--smtps", "stdio:"]
+        self.patch(StdioEndpoint, "is_socket", False)
+        parsed("--tls-self-signed", "--port", "stdio:")
+        self.assertSentence(options, "--smtps stdio: wants a socket, not pipes or a terminal")
+        self.patch(StdioEndpoint, "is_socket", True)
+        (listener,) = parsed(*options)["listeners"]
+        self.assertTrue(listener.factory.settings.implicit_tls)
 
     def test_daemon(self) -> None:
         options = self.under(nodaemon=0)
@@ -372,8 +388,18 @@ class TLSTests(TapTestCase):
         handlers: dict[int, Any] = {}
         self.patch(signal, "signal", handlers.__setitem__)
         for arguments in ([], ["--tls-self-signed"]):
-            tap.makeService(parsed(*arguments))
-        self.assertEqual(handlers, {})
+            handlers.clear()
+            options = parsed(*arguments)
+            options["reactor"].callFromThread = lambda function: function()
+            tap.makeService(options)
+            self.assertEqual(list(handlers), [signal.SIGHUP])
+            # It changes nothing, and ends nothing.
+            with capturedLogs() as events:
+                handlers[signal.SIGHUP](signal.SIGHUP, None)
+            (event,) = events
+            self.assertEqual(
+                formatEvent(event), "SIGHUP: there are no files of certificates to read again"
+            )
 
 
 class AuthTests(TapTestCase):
@@ -453,6 +479,33 @@ class AuthTests(TapTestCase):
             ["--tls-self-signed", "--auth-any", "--auth-mechanism", "plan"],
             f"--auth-mechanism wants one of {known}, not 'PLAN'",
         )
+
+    def test_nobody_could_log_in(self) -> None:
+        """
+        Where everybody has to, and no mechanism can be served that is allowed.
+        """
+        sentence = (
+            "--require-auth lets nobody in, because none of the mechanisms that are allowed can be"
+            " served"
+        )
+        hashed = ["--auth", self.users(b"ann:" + HTPASSWD + b"\n")]
+        plain = ["--auth", self.users()]
+        tls = ["--tls-self-signed"]
+        binding = ["--auth-mechanism", "SCRAM-SHA-256-PLUS"]
+        for options in (
+            [*tls, *hashed, "--auth-mechanism", "cram-md5"],
+            [*tls, "--auth-any", "--auth-mechanism", "SCRAM-SHA-1"],
+            [*tls, *plain, "--auth-mechanism", "EXTERNAL"],
+            [*plain, "--auth-without-tls", *binding],
+        ):
+            self.assertSentence([*options, "--require-auth"], sentence)
+            # Who does not have to log in is served.
+            parsed(*options)
+        ca = make_ca("Root")
+        cert, key = ca.issue("mx.example").write(self.mktemp())
+        endpoint = ["--port", f"ssl:0:privateKey={key}:certKey={cert}"]
+        for options in ([*tls, *plain, *binding], [*plain, *binding, *endpoint]):
+            parsed(*options, "--require-auth")
 
     def test_own_mechanism(self) -> None:
         """

@@ -112,6 +112,25 @@ class ParseTests(SynchronousTestCase):
         for text in ("/x/{local}/..", "/x/{local}/../{domain}"):
             self.fails(text, "maildir wants no .. behind what stands in braces")
 
+    def test_fields_that_touch(self) -> None:
+        """
+        ab@c.d and a@bc.d would have one mailbox.
+        """
+        for text in ("/x/{local}{domain}", "/x/{local}/y-{detail}{address}z", "/{local}{local}"):
+            self.fails(text, "maildir wants something between two fields, such as {local}@{domain}")
+        for text in ("/x/{local}@{domain}", "/x/{local}{{{domain}", "/x/{{{local}}}{{{detail}}}"):
+            Template.parse(text)
+
+    def test_detail_in_the_middle(self) -> None:
+        """
+        bob+ann@c.example would have a mailbox within that of ann@c.example.
+        """
+        sentence = "maildir wants nothing behind /{detail}/, but may have /.{detail}/ there"
+        for text in ("/x/{detail}/{local}", "/x/{local}/{detail}/y", "{detail}/{detail}/{local}"):
+            self.fails(text, sentence)
+        for text in ("/x/{local}/{detail}/", "/x/{local}/{detail}/./", "/x/{local}/.{detail}/y"):
+            Template.parse(text)
+
     def test_too_long(self) -> None:
         sentence = "maildir cannot have a name of more than 255 octets"
         for text in (f"/{'x' * 256}/{{local}}", f"/{{local}}/{'x' * 256}"):
@@ -162,8 +181,9 @@ class PathTests(SynchronousTestCase):
         """
         What comes to nothing is left out, so that no path leads upwards.
         """
-        for template in ("{detail}", ".{detail}", "..{detail}"):
+        for template in (".{detail}", "..{detail}"):
             self.assertEqual("/m/ann/x", self.path("ann@b", f"/m/{{local}}/{template}/x"))
+            self.assertEqual("/m/ann", self.path("ann@b", f"/m/{{local}}/{template}"))
         self.assertEqual("/m/ann/...", self.path("ann@b", "/m/{local}/...{detail}"))
         self.assertEqual("/m/ann/box-", self.path("ann@b", "/m/{local}/box-{detail}"))
         self.assertEqual("/m/new-ann", self.path("ann@b", "/m/new-{local}"))

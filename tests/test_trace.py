@@ -132,6 +132,23 @@ class ReceivedTests(SynchronousTestCase):
         header = received(Session(peer="/run/lmtp.sock", host_name="client.example"))
         self.assertTrue(header.startswith(b"Received: from client.example\r\n\tby "))
 
+    def test_client_name(self) -> None:
+        """
+        The client's name in the DNS stands before its address, if there is one, and cannot pose as
+        anything else.
+        """
+        for name, source in (
+            ("out.example", "out.example [192.0.2.1]"),
+            ("a b)\r\n;\u2028", "a?b????? [192.0.2.1]"),
+            ("", "[192.0.2.1]"),
+            (None, "[192.0.2.1]"),
+        ):
+            session = Session(peer=("192.0.2.1", 25), host_name="c.example", client_name=name)
+            wanted = f"Received: from c.example ({source})\r\n\tby ".encode()
+            self.assertTrue(received(session).startswith(wanted), received(session))
+        header = received(Session(peer=None, host_name="c.example", client_name="out.example"))
+        self.assertTrue(header.startswith(b"Received: from c.example\r\n\tby "))
+
     def test_no_name(self) -> None:
         self.assertTrue(received(Session()).startswith(b"Received: from unknown\r\n"))
 

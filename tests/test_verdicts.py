@@ -53,6 +53,18 @@ def giving(answer: Any) -> Judge:
     return Judge(lambda *context: answer)
 
 
+def taker(name: str, take: Callable[[Any], None]) -> Any:
+    """
+    A handler that does something to the envelope in this hook.
+    """
+
+    def hook(self: Any, server: Any, session: Any, envelope: Any, *more: Any) -> None:
+        take(envelope)
+
+    method = name if name == "open_content" else f"handle_{name}"
+    return hooks(type("Taker", (), {method: hook}))()
+
+
 @hooks
 @implementer(IContentReceiver)
 class Stream:
@@ -513,6 +525,34 @@ class ChainTests(VerdictsTestCase):
 
         said = self.said("ab", Judge(answer), giving("250 A"))
         self.assertEqual(["250 2.0.0 A", "550 5.0.0 B"], said)
+
+    def test_recipients_taken_out_before(self) -> None:
+        """
+        Likewise where it was done before there was a message: who judges that sees all of them.
+        """
+        for before in ("RCPT", "DATA_start", "open_content"):
+            for take in (lambda e: e.recipients.clear(), lambda e: setattr(e, "recipients", [])):
+                judge = Judge(lambda *context: [None, "550 B"])
+                self.assertEqual(
+                    [ACCEPTED, "550 5.0.0 B"], self.said("ab", taker(before, take), judge), before
+                )
+                self.assertEqual([["a@example.org", "b@example.org"]], [s[0] for s in judge.shown])
+
+    def test_recipients_taken_out_of_what_is_refused(self) -> None:
+        """
+        Likewise where there is no message to judge.
+        """
+        thief = taker("DATA_start", lambda envelope: envelope.recipients.clear())
+        said = self.said("ab", thief, Judge(), data_size_limit=1)
+        self.assertEqual(["552"] * 2, [line[:3] for line in said])
+        (event,) = self.events_of("transaction")
+        self.assertEqual(["a@example.org", "b@example.org"], event["recipients"])
+
+    def test_recipients_put_in(self) -> None:
+        def answer(server: Any, session: Any, envelope: Any) -> None:
+            envelope.recipients.append(envelope.recipients[0])
+
+        self.assertEqual([ACCEPTED] * 2, self.said("ab", Judge(answer), Judge()))
 
     def test_kept_envelope(self) -> None:
         """

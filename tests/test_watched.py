@@ -58,7 +58,6 @@ class WatchedFileTests(SynchronousTestCase):
 
     def test_unchanged(self) -> None:
         watched = self.watched(b"a")
-        self.path.chmod(0)
         self.clock.advance(1)
         self.assertEqual([b"a"], watched.get())
         self.assertEqual([], self.events)
@@ -111,7 +110,37 @@ class WatchedFileTests(SynchronousTestCase):
         self.assertFalse(self.made(0o640).public)
         self.assertTrue(self.made(0o644).public)
 
-    def made(self, mode: int) -> WatchedFile[Any]:
+    def test_public_later(self) -> None:
+        """
+        Who may read it is looked at each time; it is a warning only where there are secrets.
+        """
+        warning = f"{self.path.absolute()} can be read by everybody on this machine: chmod o-r it"
+        for secret, warnings in ((True, 2), (False, 0)):
+            self.events.clear()
+            watched = self.made(0o640, secret)
+            for mode in (0o644, 0o645, 0o600, 0o604):
+                self.path.chmod(mode)
+                self.clock.advance(1)
+                watched.get()
+                self.assertEqual(bool(mode & 0o4), watched.public)
+            self.assertEqual(warnings, self.texts().count(warning))
+
+    def test_times_kept(self) -> None:
+        """
+        A file that is written in place, is as long as before and has the old time.
+        """
+        watched = self.watched(b"a")
+        status = self.path.stat()
+        # The clock of some file systems has ticks of some milliseconds.
+        while self.path.stat().st_ctime_ns == status.st_ctime_ns:
+            self.path.write_bytes(b"b")
+            os.utime(self.path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        self.clock.advance(1)
+        self.assertEqual([b"b"], watched.get())
+
+    def made(self, mode: int, secret: bool = False) -> WatchedFile[Any]:
         self.path.write_bytes(b"a")
         self.path.chmod(mode)
-        return WatchedFile(self.path, parse, self.clock, describe=str, event="words")
+        return WatchedFile(
+            self.path, parse, self.clock, describe=str, event="words", secret=secret
+        )

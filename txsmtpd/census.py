@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from .core import replies
+from .core.addresses import host_address
 from .core.replies import Reply
 from .core.settings import Settings
 
@@ -169,5 +170,5 @@ def _host(peer: Any) -> str:
     if not isinstance(peer, tuple):
         return ""
     host: str = peer[0]
-    # How a socket that takes both families shows a client that speaks IPv4.
-    return host.removeprefix("::ffff:") if "." in host else host
+    # What is in IPv4's own form has only that.
+    return str(host_address(host)) if ":" in host else host

@@ -161,6 +161,17 @@ class _Pipe(_StandardIO):  # type: ignore[misc]
             super().childConnectionLost(fd, reason)
 
 
+def _family_of(stdin: int, stdout: int) -> int | None:
+    """
+    The family of the socket that is both our input and our output, if there is one.
+    """
+    source, target = os.fstat(stdin), os.fstat(stdout)
+    if not stat.S_ISSOCK(source.st_mode) or not os.path.samestat(source, target):
+        return None
+    with socket(fileno=os.dup(stdin)) as both:
+        return both.family if both.family in (AF_INET, AF_INET6, AF_UNIX) else None
+
+
 @implementer(IListeningPort)
 @attrs.define(eq=False)
 class _StdioPort:
@@ -192,7 +203,7 @@ class _StdioPort:
         return PipeAddress()
 
     def _connect(self) -> None:
-        family = self._family()
+        family = _family_of(self.stdin, self.stdout)
         if family is None:
             _Pipe(self.buildProtocol(PipeAddress()), self.stdin, self.stdout, self.reactor)
             return
@@ -201,16 +212,6 @@ class _StdioPort:
         self.reactor.adoptStreamConnection(self.stdin, family, self)
         os.close(self.stdin)
         os.close(self.stdout)
-
-    def _family(self) -> int | None:
-        """
-        The family of the socket that is both our input and our output, if there is one.
-        """
-        source, target = os.fstat(self.stdin), os.fstat(self.stdout)
-        if not stat.S_ISSOCK(source.st_mode) or not os.path.samestat(source, target):
-            return None
-        with socket(fileno=os.dup(self.stdin)) as both:
-            return both.family if both.family in (AF_INET, AF_INET6, AF_UNIX) else None
 
     def buildProtocol(self, address: IAddress) -> Any:
         protocol = self.factory.buildProtocol(address)
@@ -255,6 +256,13 @@ class StdioEndpoint:
             os.dup2(null, 2)
         os.dup2(2, 1)
         os.close(null)
+
+    @property
+    def is_socket(self) -> bool:
+        """
+        Whether the session can do TLS.
+        """
+        return _family_of(self._stdin, self._stdout) is not None
 
     def listen(self, protocolFactory: Any) -> Deferred[IListeningPort]:
         port = _StdioPort(self._reactor, protocolFactory, self._stdin, self._stdout)

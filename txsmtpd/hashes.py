@@ -81,6 +81,12 @@ class Entry(Protocol):
         Whether `matches` is too slow for the reactor's thread.
         """
 
+    @property
+    def core(self) -> bytes:
+        """
+        What nobody knows who has not read the file, but for this user.
+        """
+
     def matches(self, password: bytes) -> bool:
         """
         Whether this is the password.
@@ -107,6 +113,10 @@ class Plain:
     @_fingerprint.default
     def _make_fingerprint(self) -> bytes:
         return _fingerprint(self.secret)
+
+    @property
+    def core(self) -> bytes:
+        return self.secret
 
     def matches(self, password: bytes) -> bool:
         return compare_digest(_fingerprint(password), self._fingerprint)
@@ -135,6 +145,10 @@ class Hashed:
     derive: Derive = attrs.field(repr=False)
     digest: bytes = attrs.field(repr=False)
 
+    @property
+    def core(self) -> bytes:
+        return self.digest
+
     def matches(self, password: bytes) -> bool:
         return compare_digest(self.derive(password), self.digest)
 
@@ -159,6 +173,10 @@ class Verifier:
     @property
     def uses(self) -> tuple[str, ...]:
         return (PASSWORD, self.hash_name)
+
+    @property
+    def core(self) -> bytes:
+        return self.server_key
 
     def matches(self, password: bytes) -> bool:
         salted = hashlib.pbkdf2_hmac(

@@ -28,14 +28,14 @@ class Home(Protocol):
 
 def plain_address(address: Any) -> Any:
     """
-    An address as sockets have it.
+    An address as sockets have it: a client by a unix socket rarely has a name there, so it is b"".
     """
     if isinstance(address, IPv6Address):
         return (address.host, address.port, address.flowInfo, address.scopeID)
     if isinstance(address, IPv4Address):
         return (address.host, address.port)
     if isinstance(address, UNIXAddress):
-        return address.name
+        return address.name or b""
     return None
 
 

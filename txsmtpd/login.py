@@ -62,7 +62,7 @@ class Login:
     It asks the portal, then the checkers in order, then the function: the first who says yes
     decides.
 
-    :param secret: what the salts of SCRAM are made of.
+    :param secret: what the salts of SCRAM are made of where no checker has a secret for that.
     """
 
     def __init__(
@@ -125,9 +125,10 @@ class Login:
         The salt and the iterations of a user.
 
         Those who hold no verifiers get a salt from here, and so does who is no user at all: it is
-        always the same, so nobody can tell one from the other.
+        always the same, so nobody can tell one from the other.  A checker that holds verifiers may
+        have a method ``scram_secret(hash_name)``, whose result outlives a restart as its salts do.
         """
-        iterations = ITERATIONS
+        iterations, secret = ITERATIONS, None
         for checker, _ in self._all_checkers():
             of_user = getattr(checker, "scram_parameters", None)
             if of_user is None:
@@ -136,8 +137,10 @@ class Login:
             if found is not None:
                 return found
             iterations = checker.scram_iterations(hash_name) or iterations
+            own = getattr(checker, "scram_secret", None)
+            secret = secret or (own and own(hash_name))
         mark = hash_name.encode() + b"\0" + username
-        return hmac.digest(self._secret, mark, hashlib.sha256)[:16], iterations
+        return hmac.digest(secret or self._secret, mark, hashlib.sha256)[:16], iterations
 
     # Checking.
 
@@ -274,4 +277,10 @@ def make_login(settings: Settings) -> Login | None:
     users = settings.portal is not None or settings.checkers or settings.authenticator is not None
     if not users and not by_themselves:
         return None
-    return Login(settings.hostname, settings.portal, settings.checkers, settings.authenticator)
+    return Login(
+        settings.hostname,
+        settings.portal,
+        settings.checkers,
+        settings.authenticator,
+        settings.scram_secret,
+    )

@@ -48,6 +48,13 @@ def masked(line: bytes, known: bool) -> str:
     return repr(line)[2:-1]
 
 
+def _host(address: Any) -> Any:
+    """
+    An address without its port, or None where it says nothing.
+    """
+    return address[0] if isinstance(address, tuple) else address or None
+
+
 class SessionLog:
     """
     The log of one session.
@@ -73,8 +80,7 @@ class SessionLog:
 
     @property
     def _peer(self) -> Any:
-        peer = self.session.peer
-        return peer[0] if isinstance(peer, tuple) else peer
+        return _host(self.session.peer)
 
     def _tell(self, event: str, text: str, **facts: Any) -> None:
         """
@@ -187,11 +193,10 @@ class SessionLog:
         The connection speaks for another client from here on.
         """
         self.session = session
-        via = session.via
         self._tell(
             "client",
             "{session}: [{via}] speaks for {client_name} [{peer}]",
-            via=via[0] if isinstance(via, tuple) else via,
+            via=_host(session.via),
             peer=self._peer,
             client_name=session.client_name,
         )

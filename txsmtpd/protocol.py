@@ -161,11 +161,14 @@ class SMTP(VerbMethods, Departure):
             return
         why = self.dialog.gone = reason.getErrorMessage()
         try:
-            if self._delivering is not None:
-                self.factory.census.outlive(self._delivering)
+            delivering = self._delivering
+            if delivering is not None:
+                # First, because a server that stops waits for what begins before this has ended.
+                delivering.addCallback(lambda _: self.dialog.end_login())
+                self.factory.census.outlive(delivering)
             elif self._pending is not None:
                 self._pending.cancel()
-            self.dialog.lost()
+            self.dialog.lost(delivers=delivering is not None)
             self._log_end(why)
         finally:
             # Last, because a server that stops waits for nothing that it hears of later.
@@ -215,18 +218,26 @@ class SMTP(VerbMethods, Departure):
             self._progress = True
             # Before `then`, which may put it on again.
             self.brakes &= ~brake
-            then(result)
-            if delivered is not None:
-                delivered.callback(None)
+            try:
+                then(result)
+            finally:
+                if delivered is not None:
+                    delivered.callback(None)
             if self._lost:
                 self._deadline.stop()
             self._part_if_due()
             self.proceed()
 
+        def broken(failure: Failure) -> None:
+            delivered, self._delivering = self._delivering, None
+            self._broken(failure)
+            if delivered is not None:
+                delivered.callback(None)
+
         self.brake(brake)
         if delivers:
             self._delivering = Deferred()
-        self._pending = Pending(result, ended, self._broken)
+        self._pending = Pending(result, ended, broken)
         self._give_hook_time()
 
     def _broken(self, failure: Failure) -> None:
@@ -282,8 +293,8 @@ class SMTP(VerbMethods, Departure):
         then = self._obey
         if body.delivers:
             envelope = self.dialog.envelope
-            # All of them: under LMTP the envelope may have fewer in the end.
-            addresses = [recipient.address for recipient in envelope.recipients]
+            # Now, because the step ends the transaction.
+            addresses = [recipient.address for recipient in self.dialog.recipients]
             then = partial(self._delivered, envelope, addresses, body.sink)
         step = self.dialog.content(body)
         if isinstance(step, Outcome):

@@ -26,6 +26,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from .core.addresses import unmapped
 from .proxy_tlv import ProxyError, SSLClient, SSLInfo, TLVs, read_tlvs
 
 __all__ = [
@@ -148,9 +149,9 @@ def _as_sockets_have_it(address: Address | None, port: int | None) -> Any:
     if isinstance(address, IPv4Address):
         return str(address), port
     if isinstance(address, IPv6Address):
-        mapped = address.ipv4_mapped
+        plain = unmapped(address)
         # Python began to write it so in 3.13.
-        return str(address) if mapped is None else f"::ffff:{mapped}", port, 0, 0
+        return str(plain) if plain == address else f"::ffff:{plain}", port, 0, 0
     return address
 
 

@@ -111,13 +111,14 @@ def read_tlvs(header: bytes, start: int) -> TLVs:
 
     :raise ProxyError: malformed, or the header has a checksum (section 2.2.3) and it is wrong.
     """
-    records = []
-    for kind, at, value in _split(header, start):
+    found = [each for each in _split(header, start) if each[0] != NOOP]
+    records = tuple((kind, value) for kind, _, value in found)
+    tlvs = TLVs(records, **_typed(records, _FIELDS))
+    # Behind that, because it takes long, and by then there is at most one.
+    for kind, at, value in found:
         if kind == CRC32C:
             _check_sum(header, at, value)
-        if kind != NOOP:
-            records.append((kind, value))
-    return TLVs(tuple(records), **_typed(records, _FIELDS))
+    return tlvs
 
 
 def _split(data: bytes, at: int) -> Iterator[tuple[int, int, bytes]]:

@@ -106,6 +106,8 @@ class Steps:
         at_once: list[Any] = []
         outer: Deferred[Any] | None = None
         cancelled = False
+        # What comes too late may have to be undone, and somebody waits for that.
+        late: Deferred[None] | None = None if too_late is _ignore else Deferred()
 
         def arrived(result: Any) -> Any:
             result = _as_twisted_has_it(result)
@@ -113,6 +115,8 @@ class Steps:
                 at_once.append(result)
             elif cancelled:
                 self._arrived_late(result, too_late)
+                if late is not None:
+                    late.callback(None)
             else:
                 outer.callback(result)
             # Somebody else may have been given the same Deferred.
@@ -126,6 +130,10 @@ class Steps:
                 inner.cancel()
             except Exception as error:
                 self.report(error)
+            if late is not None and not late.called:
+                self._outlive(late)
+                # Its time may be up.
+                late.addErrback(_ignore)
             waiting.errback(GivenUp())
 
         inner.addBoth(arrived)

@@ -26,13 +26,16 @@ from twisted.internet.endpoints import (
     serverFromString,
 )
 from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from . import __version__
 from .checkers import anybody, make_checker
+from .core.session import TLS, Session
 from .core.settings import BARE_NEWLINE, UNKNOWN_PARAMETERS, Settings
 from .endpoints import InheritedEndpoint, StdioEndpoint, UNIXEndpoint
+from .extensions.auth import Auth
 from .factory import DEFAULT, OPTIONAL, ExtensionMaker, SMTPFactory
 from .handlers.registry import known_handlers, make_handler
 from .login import mechanisms_of, portal_of
@@ -40,6 +43,8 @@ from .protocol import LMTP
 from .sasl import MECHANISMS
 from .service import Listener, SMTPService
 from .tls import Certificates, TLSError, self_signed
+
+_log = Logger()
 
 # Python's int() also takes "+25", "2_5" and the digits of other scripts: none of them is a number
 # that someone meant to type here.
@@ -361,6 +366,7 @@ class Options(UsageOptions):
         self._check_users()
         self._check_certificate()
         factory = self._factory()
+        self._check_mechanisms(factory)
         ports = self._ports if self._smtps or self._lmtp else self._ports or ["2525"]
         wanted = [("port", port, factory) for port in ports]
         if self._smtps:
@@ -395,6 +401,25 @@ class Options(UsageOptions):
         for name in sorted(self.settings.get("auth_mechanism", ())):
             if name not in known:
                 raise UsageError(f"--auth-mechanism wants one of {', '.join(known)}, not {name!r}")
+
+    def _check_mechanisms(self, factory: SMTPFactory) -> None:
+        """
+        :raise UsageError: if everybody has to log in, and nobody can, not even in the best of
+            circumstances.
+        """
+        if not self["require-auth"]:
+            return
+        best = Session(ssl={})
+        # An endpoint of TLS may ask for certificates too.
+        elsewhere = any(port.startswith("ssl:") for port in (*self._ports, *self._lmtp))
+        if self["certificates"] is not None or elsewhere:
+            certificate = b"of a client" if self["tls-client-ca"] or elsewhere else None
+            best.tls = TLS("TLSv1.3", "", 0, None, certificate, lambda binding: b"a binding")
+        if Auth(factory.settings).keyword(best) is None:
+            raise UsageError(
+                "--require-auth lets nobody in, because none of the mechanisms that are allowed can"
+                " be served"
+            )
 
     def _check_certificate(self) -> None:
         """
@@ -500,19 +525,23 @@ class Options(UsageOptions):
         return better
 
     def _claim_standard_io(self) -> None:
-        endpoints = [listener.endpoint for listener in self["listeners"]]
-        for endpoint in endpoints:
+        listeners = self["listeners"]
+        for listener in listeners:
+            endpoint = listener.endpoint
             if not isinstance(endpoint, StdioEndpoint):
                 continue
-            if len(endpoints) > 1:
+            if len(listeners) > 1:
                 raise UsageError("--port stdio: serves one client and ends, so it is the only port")
             # Of all that may run us only twistd has this option.
             if self.parent is not None and not self.parent.get("nodaemon", True):
                 raise UsageError("--port stdio: is not for a daemon: say twistd -n")
             try:
                 endpoint.claim()
+                tls = endpoint.is_socket
             except OSError as error:
                 raise UsageError(f"--port stdio: {error.strerror}") from None
+            if listener.factory.settings.implicit_tls and not tls:
+                raise UsageError("--smtps stdio: wants a socket, not pipes or a terminal")
 
 
 def _heed_no_more_signals() -> None:
@@ -526,13 +555,21 @@ def _heed_no_more_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def _nothing_to_reload() -> None:
+    _log.info("SIGHUP: there are no files of certificates to read again", event="hangup")
+
+
 def _heed_hangup(reactor: Any, certificates: Any) -> None:
     """
-    From now on SIGHUP has the certificates read again.
+    From now on SIGHUP has the certificates read again, if there are files of them, and never ends
+    the process.
     """
+    reload = _nothing_to_reload
+    if isinstance(certificates, Certificates):
+        reload = certificates.reload
 
     def heed(number: int, frame: Any) -> None:
-        reactor.callFromThread(certificates.reload)
+        reactor.callFromThread(reload)
 
     signal.signal(signal.SIGHUP, heed)
 
@@ -543,9 +580,8 @@ def makeService(options: Options) -> SMTPService:
     """
     reactor = options["reactor"]
     reactor.addSystemEventTrigger("before", "shutdown", _heed_no_more_signals)
-    if isinstance(options["certificates"], Certificates):
-        # At once: who sends it as soon as we listen does not mean to end the process.
-        _heed_hangup(reactor, options["certificates"])
+    # At once: who sends it as soon as we listen does not mean to end the process.
+    _heed_hangup(reactor, options["certificates"])
     options["service"] = SMTPService(
         reactor, options["listeners"], options["handlers"], options.program
     )

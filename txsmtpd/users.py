@@ -8,18 +8,22 @@ there may be a hash of it, as ``htpasswd -B`` and others make them, or what SCRA
 Nobody learns from an answer, nor from the time it takes, whether a user exists.  Where there is no
 entry to check against, a *decoy* is checked: an entry of the same cost as another one of the file,
 with a password that nobody has.  Which one is chosen by a digest of the user's name: if a tenth of
-a file takes longer to check than the rest, so does a tenth of all names that it does not have, and
-each of them does so every time until the file changes.
+a file takes longer to check than the rest, so does about a tenth of all names that it does not
+have.  Each of them does so every time, also after a restart and after most changes of the file: a
+line that comes or goes has decoys of its own, and only the line whose secret is the smallest
+decides about all.  So do the salts that are made up for those who have none (see
+`UsersFile.scram_secret`).
 """
 
 from __future__ import annotations
 
 import codecs
-import hashlib
 import os
+from bisect import bisect
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from hmac import digest as hmac_digest
+from operator import itemgetter
 from threading import Event
 from typing import Any, ClassVar
 
@@ -33,13 +37,41 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from .core.identity import Unavailable
 from .hashes import HASHED, PASSWORD, SCRAM_HASHES, Entry, Plain, Verifier, read_entry, sealed
 from .sasl.base import Malformed
 from .sasl.base import name as prepared
 from .sasl.credentials import IScramProof
 from .watched import WatchedFile
+
+#: The threads that check slow hashes: the reactor's own are for name look-ups too.
+THREADS = 4
+#: The slow checks that may be under way or waiting for a thread.
+CHECKS = 64
+
+
+def _secret_of(entries: Iterable[Entry], label: bytes) -> bytes | None:
+    """
+    A secret that stays the same while the file changes, unless the smallest of what its entries
+    have goes, or a smaller one comes.
+    """
+    least = min((entry.core for entry in entries), default=None)
+    return None if least is None else hmac_digest(least, label, "sha256")
+
+
+@attrs.frozen(repr=False, eq=False)
+class MadeUp:
+    """
+    What those are told who have no keys of SCRAM with a hash function that others have.
+    """
+
+    #: Those of most keys.
+    iterations: int
+    #: What salts are made of.
+    secret: bytes
 
 
 @attrs.frozen(repr=False, eq=False)
@@ -49,15 +81,42 @@ class Users:
     """
 
     by_name: dict[bytes, Entry]
-    #: Chooses decoys.  It is made of the file itself, so that it outlives a restart, when names
-    #: that change their decoys would be known to be nobody's.
-    key: bytes
-    by_use: dict[str, list[Entry]] = attrs.field(init=False)
+    #: Chooses decoys.  It is made of the file itself, so that it outlives a restart, and not of all
+    #: of it, so that it outlives changes: names that change their decoys would be known to be
+    #: nobody's.
+    key: bytes = attrs.field(init=False)
+    #: The entries that are good for something, each with its place among the names that decoys are
+    #: chosen for.
+    by_use: dict[str, list[tuple[bytes, Entry]]] = attrs.field(init=False)
+    made_up: dict[str, MadeUp] = attrs.field(init=False)
+
+    @key.default
+    def _make_key(self) -> bytes:
+        return _secret_of(self.by_name.values(), b"txsmtpd decoys") or b""
 
     @by_use.default
-    def _find_uses(self) -> dict[str, list[Entry]]:
-        uses = {use for entry in self.by_name.values() for use in entry.uses}
-        return {use: [e for e in self.by_name.values() if use in e.uses] for use in uses}
+    def _find_uses(self) -> dict[str, list[tuple[bytes, Entry]]]:
+        by_use: dict[str, list[tuple[bytes, Entry]]] = {}
+        for name, entry in self.by_name.items():
+            placed = hmac_digest(self.key, b"place of " + name, "sha256"), entry
+            for use in entry.uses:
+                by_use.setdefault(use, []).append(placed)
+        for entries in by_use.values():
+            entries.sort(key=itemgetter(0))
+        return by_use
+
+    @made_up.default
+    def _make_up(self) -> dict[str, MadeUp]:
+        made_up = {}
+        for hash_name in SCRAM_HASHES.values():
+            able = [entry for _, entry in self.by_use.get(hash_name, ())]
+            verifiers = [entry for entry in able if isinstance(entry, Verifier)]
+            counts = Counter(entry.iterations for entry in verifiers)
+            secret = _secret_of(verifiers, b"txsmtpd salts")
+            if secret is not None:
+                most = max(counts, key=lambda each: (counts[each], each))
+                made_up[hash_name] = MadeUp(most, secret)
+        return made_up
 
     def entry(self, name: bytes, use: str) -> tuple[Entry, bool] | None:
         """
@@ -67,21 +126,14 @@ class Users:
         able = self.by_use.get(use)
         if able is None:
             return None
-        number = int.from_bytes(hmac_digest(self.key, name, "sha256")[:8], "big")
+        # The next one in a circle, so that a line that comes or goes changes few.
+        place = bisect(able, hmac_digest(self.key, name, "sha256"), key=itemgetter(0))
         # Made even if it is not wanted: that takes time too.
-        decoy = able[number % len(able)].decoy()
+        decoy = able[place % len(able)][1].decoy()
         found = self.by_name.get(name)
         if found is None or use not in found.uses:
             return decoy, False
         return found, True
-
-    def verifiers(self, hash_name: str) -> Iterator[Verifier]:
-        """
-        The entries that have keys for SCRAM with one hash function.
-        """
-        for entry in self.by_use.get(hash_name, ()):
-            if isinstance(entry, Verifier):
-                yield entry
 
 
 def parse(data: bytes) -> Users:
@@ -103,7 +155,7 @@ def parse(data: bytes) -> Users:
         except ValueError as error:
             raise ValueError(f"line {number} has {error}") from None
         by_name[name] = entry
-    return Users(by_name, hashlib.sha256(data).digest())
+    return Users(by_name)
 
 
 def _parse_line(line: bytes) -> tuple[bytes, Entry]:
@@ -155,7 +207,8 @@ class UsersFile:
 
     :param path: the file.
     :param reactor: where time and threads come from; None is the reactor that is installed.
-    :param pool: the threads in which slow hashes run; None is the reactor's own.
+    :param pool: the threads in which slow hashes run; None is `THREADS` of its own, from when they
+        are wanted until the reactor stops.
     :raise ValueError: for a file that cannot be read, with one sentence.
     """
 
@@ -169,13 +222,8 @@ class UsersFile:
             from twisted.internet import reactor
         self._reactor = reactor
         self._pool = pool
-        self._file = WatchedFile(path, parse, reactor, describe=_count, event="users")
-        if self._file.public:
-            self.log.warn(
-                "{path} can be read by everybody on this machine: chmod o-r it",
-                event="users",
-                path=self._file.path,
-            )
+        self._checks = 0
+        self._file = WatchedFile(path, parse, reactor, describe=_count, event="users", secret=True)
 
     def __repr__(self) -> str:
         if self._file is None:
@@ -209,7 +257,7 @@ class UsersFile:
         :return: None for whoever has no such keys: users that do not exist, and those whose
             password is here itself, which goes with every salt.  To tell no one from the other,
             give them a salt that looks like those of the file: 16 octets, as PostgreSQL's have, of
-            an HMAC of the name; and `scram_iterations`.
+            an HMAC of the name with `scram_secret`; and `scram_iterations`.
         """
         entry = self._current().by_name.get(_prepared(username))
         if isinstance(entry, Verifier) and entry.hash_name == hash_name:
@@ -221,12 +269,25 @@ class UsersFile:
         The iterations of most SCRAM keys in the file; None if there are none.  Users with others
         can be told from those that do not exist.
         """
-        counts = Counter(entry.iterations for entry in self._current().verifiers(hash_name))
-        return max(counts, key=lambda each: (counts[each], each), default=None)
+        made_up = self._current().made_up.get(hash_name)
+        return None if made_up is None else made_up.iterations
+
+    def scram_secret(self, hash_name: str) -> bytes | None:
+        """
+        What to make salts of for those who have no SCRAM keys; None if nobody has.
+
+        Salts that changed at a restart would be known to be made up, because those of the file do
+        not.  So this is made of the smallest server key in the file, and changes if that user goes
+        or gets another password, or if a key comes that is smaller.  The user whose key it is could
+        find out what it is.
+        """
+        made_up = self._current().made_up.get(hash_name)
+        return None if made_up is None else made_up.secret
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         """
-        :return: the user's name, or UnauthorizedLogin.
+        :return: the user's name, or UnauthorizedLogin; `Unavailable` if too many are being asked
+            about.
         """
         use = _use_of(credentials)
         if use is None:
@@ -242,18 +303,28 @@ class UsersFile:
     def _ask(self, slow: bool, question: Callable[[], bool]) -> Deferred[bool]:
         if not slow:
             return execute(sealed, question)
+        if self._checks >= CHECKS:
+            return fail(Unavailable(f"{CHECKS} passwords are being checked already"))
         gone = Event()
 
         def work() -> bool:
             # Whoever has left may have come for nothing but to keep others waiting.
             return not gone.is_set() and sealed(question)
 
-        def ended(failure: Failure) -> Failure:
+        def ended(result: Any) -> Any:
             gone.set()
-            return failure
+            self._checks -= 1
+            return result
 
-        pool = self._pool or self._reactor.getThreadPool()
-        return deferToThreadPool(self._reactor, pool, work).addErrback(ended)
+        self._checks += 1
+        return deferToThreadPool(self._reactor, self._threads(), work).addBoth(ended)
+
+    def _threads(self) -> Any:
+        if self._pool is None:
+            self._pool = ThreadPool(0, THREADS, "users")
+            self._pool.start()
+            self._reactor.addSystemEventTrigger("during", "shutdown", self._pool.stop)
+        return self._pool
 
     def _current(self) -> Users:
         assert self._file is not None

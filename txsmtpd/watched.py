@@ -22,7 +22,14 @@ T = TypeVar("T")
 
 
 def _signature(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    # The last of these is nobody's to set, as others are where a file is copied with its times.
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
 
 
 class WatchedFile(Generic[T]):
@@ -33,6 +40,7 @@ class WatchedFile(Generic[T]):
         nothing of the file in it, such as ``line 3 has no colon``.
     :param describe: says in a few words what a value is, for the log.
     :param event: the name of the log's events.
+    :param secret: whether to warn if everybody on this machine can read it.
     :raise ValueError: for a file that cannot be read, with one sentence.
     """
 
@@ -46,6 +54,7 @@ class WatchedFile(Generic[T]):
         *,
         describe: Callable[[T], str],
         event: str,
+        secret: bool = False,
     ) -> None:
         #: Absolute, because a daemon goes elsewhere.
         self.path = os.path.abspath(path)
@@ -53,10 +62,12 @@ class WatchedFile(Generic[T]):
         self._clock = clock
         self._describe = describe
         self._event = event
+        self._secret = secret
+        #: Whether everybody on this machine can read it.
+        self.public = False
         #: What it said when it was last read.
         self.value, status = self._read()
-        #: Whether everybody on this machine can read it.
-        self.public = bool(status.st_mode & stat.S_IROTH)
+        self._look_who_reads(status)
         self._seen: tuple[int, ...] | None = _signature(status)
         self._looked = clock.seconds()
         self._problem = ""
@@ -84,16 +95,26 @@ class WatchedFile(Generic[T]):
 
     def _read_again(self) -> None:
         try:
-            self.value, _ = self._read()
+            self.value, status = self._read()
         except ValueError as error:
             self._complain(str(error))
         else:
             self._problem = ""
+            self._look_who_reads(status)
             self.log.info(
                 "{path} was read again: {content}",
                 event=self._event,
                 path=self.path,
                 content=self._describe(self.value),
+            )
+
+    def _look_who_reads(self, status: os.stat_result) -> None:
+        before, self.public = self.public, bool(status.st_mode & stat.S_IROTH)
+        if self._secret and self.public and not before:
+            self.log.warn(
+                "{path} can be read by everybody on this machine: chmod o-r it",
+                event=self._event,
+                path=self.path,
             )
 
     def _complain(self, problem: str) -> None:

@@ -74,4 +74,4 @@ def missing(name: str) -> str | None:
         return None
     what = " and ".join(absent)
     how = " ".join(wanted[package] for package in absent)
-    return f"{name} is not measured, because {what} is not installed: pip install {how}"
+    return f"{name} is not measured without {what}: pip install {how}"

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
 from statistics import quantiles
 from typing import ClassVar
 
@@ -72,14 +71,13 @@ class Race:
         """
         A script that is made while it is played: it goes on when a step was answered.
         """
-        until = self._clock() + self._seconds
-        for number in count():
-            begun = self._clock()
+        number, now = 0, self._clock()
+        until = now + self._seconds
+        while now < until:
+            begun = now
             yield from lock_step(client, number, self._small)
-            now = self._clock()
+            number, now = number + 1, self._clock()
             self.delays.append(now - begun)
-            if now >= until:
-                break
         self._running -= 1
 
     def send_large(self, client: int) -> Iterator[Step]:

@@ -11,7 +11,7 @@ from .hooks import Hook, as_reply, is_later
 from .outcomes import Runner, Verb
 from .replies import BAD_SEQUENCE, LOCAL_ERROR, OK, Rejected, Reply
 from .rules import Rules
-from .session import Envelope, Session
+from .session import Envelope, Recipient, Session
 from .states import END, RCPT, READY, START, State, refusal_of
 
 T = TypeVar("T")
@@ -56,6 +56,8 @@ class Context:
         self.echo = False
         #: Replies to junk since the last accepted message.
         self.errors = 0
+        #: How often AUTH has failed, also before STARTTLS.
+        self.auth_failures = 0
         #: What every command but QUIT is answered with, where the client has to leave.
         self.shut: Reply | None = None
         #: Why the client has gone, or "" while it is there.
@@ -66,14 +68,17 @@ class Context:
         #: out who has logged in.
         self.at_end: list[Callable[[], Any]] = []
         # The session as it was when the client was greeted.
-        self._first = session
+        self._as_greeted = session
         # The same before the CONNECT hooks could note anything, if there are some.
         self._unmet: Session | None = None
         self._transactions = 1
-        self.envelope = self._new_envelope()
+        self._begin_transaction()
 
-    def _new_envelope(self) -> Envelope:
-        return Envelope(id=f"{self.session.id}.{self._transactions}")
+    def _begin_transaction(self) -> None:
+        self.envelope = Envelope(id=f"{self.session.id}.{self._transactions}")
+        #: What the client was told is accepted, whatever becomes of the envelope's own list in the
+        #: hands of hooks.
+        self.recipients: list[Recipient] = []
 
     def reset(self, reason: str = "reset") -> None:
         """
@@ -84,21 +89,21 @@ class Context:
             self.delivery = None
         if self.envelope.mail_from is not None:
             self._transactions += 1
-        self.envelope = self._new_envelope()
+        self._begin_transaction()
         self.echo = False
 
     def remember(self) -> None:
         """
         Note what is known about the client before it has said anything.
         """
-        self._first = copied(self.session)
+        self._as_greeted = copied(self.session)
 
     def forget(self) -> None:
         """
         Forget what was learnt from the client (RFC 3207 section 4.2): what its address, a PROXY
         header and the CONNECT hooks had told before stays.
         """
-        self.begin_again(self._first, "forgotten")
+        self.begin_again(self._as_greeted, "forgotten")
         self.remember()
 
     def begin_again(self, session: Session, reason: str) -> None:
@@ -108,7 +113,7 @@ class Context:
         self.reset(reason)
         self.end_login()
         self.session = session
-        self.envelope = self._new_envelope()
+        self._begin_transaction()
         self.state = START
 
     def end_login(self) -> None:
@@ -159,7 +164,7 @@ class Context:
         if verb.leads and self.state == READY:
             # What a refused MAIL has noted may not stay, but what XFORWARD has said before.
             forwarded = self.envelope.forwarded
-            self.envelope = self._new_envelope()
+            self._begin_transaction()
             self.envelope.forwarded = forwarded
         self.happened(refusal_of(name))
 

@@ -264,7 +264,7 @@ class Delivery:
         The verdicts of LMTP, and those of them that the client has not heard yet.
         """
         if self.refusal is not None:
-            same = (self.refusal,) * len(self._context.envelope.recipients)
+            same = (self.refusal,) * len(self._context.recipients)
             return same, same
         verdicts = Verdicts(self._context)
         hooks = self._hooks()

@@ -93,10 +93,10 @@ class Dialog(Context):
         was known before anybody was asked about the client that there was.
         """
         self._say_farewell("replaced by another client")
-        session = copied(self._unmet or self._first)
+        session = copied(self._unmet or self._as_greeted)
         session.tls, session.ssl = self.session.tls, self.session.ssl
         self.begin_again(session, "replaced by another client")
-        self.errors = 0
+        self.errors = self.auth_failures = 0
         self._recall = restart.recall
         restart.introduce(session)
 
@@ -234,8 +234,10 @@ class Dialog(Context):
         name = challenge.verb
         verb = self.rules.verbs[name.encode()][1]
         if len(line) + 2 > verb.line_limit:
-            return self._turn_down(name, verb, "", verb.too_long)
-        return eagerly(self._advance_later(name, verb, self.state, "", challenge.respond(line)))
+            step = challenge.give_up(verb.too_long)
+        else:
+            step = challenge.respond(line)
+        return eagerly(self._advance_later(name, verb, self.state, "", step))
 
     def content(self, body: Body) -> Step:
         """
@@ -260,14 +262,18 @@ class Dialog(Context):
             return Outcome((*said, replies.TOO_MANY_ERRORS), CLOSE)
         return outcome
 
-    def lost(self) -> None:
+    def lost(self, *, delivers: bool = False) -> None:
         """
         The client has gone, or the connection is closed: `gone` says why.
+
+        :param delivers: whether its message is still being delivered: then who it was is logged
+            out by `end_login` when that has ended.
         """
         if self.delivery is not None:
             self.delivery.abort(self.gone)
             self.delivery = None
-        self.end_login()
+        if not delivers:
+            self.end_login()
         self._say_farewell(self.gone)
 
     def _say_farewell(self, reason: str) -> None:

@@ -71,6 +71,13 @@ class Refusal:
     message: Any = None
 
 
+class Unavailable(Exception):
+    """
+    Raised by a checker or an authenticator that cannot check credentials now, which is no defect:
+    454 4.7.0, and no traceback.
+    """
+
+
 class Login(Protocol):
     """
     What AUTH asks: somebody who knows users.

@@ -92,6 +92,8 @@ class Challenge:
     verb: str
     #: Gets the line without its CRLF.
     respond: Callable[[bytes], Coroutine[Any, Any, Outcome]] = attrs.field(repr=False)
+    #: Gets what the client is told if that line is too long.
+    give_up: Callable[[Reply], Coroutine[Any, Any, Outcome]] = attrs.field(repr=False)
 
 
 @attrs.frozen(eq=False)

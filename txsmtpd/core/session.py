@@ -74,8 +74,8 @@ class Session:
 
     #: Names the connection in logs.
     id: str = ""
-    #: The client's address as its socket gives it: ``(host, port, ...)``, a path, or None.  It is
-    #: what a trusted proxy says, if there is one.
+    #: The client's address as its socket gives it: ``(host, port, ...)``, bytes for a unix socket,
+    #: which are its path or empty, or None.  It is what a trusted proxy says, if there is one.
     peer: Any = None
     #: The address at the other end of the connection itself.
     via: Any = None
@@ -109,8 +109,6 @@ class Session:
     auth_data: Any = attrs.field(default=None, repr=False)
     #: The user's name as it was sent, or None.
     login_data: Any = attrs.field(default=None, repr=False)
-    #: How often AUTH has failed.
-    auth_failures: int = 0
     #: The reactor that serves this connection.
     reactor: Any = attrs.field(default=None, repr=False)
     #: A place for handlers' own facts.
@@ -136,7 +134,8 @@ class Envelope:
     #: The reverse-path without brackets; ``""`` is the null sender, None is "no MAIL yet".
     mail_from: str | None = None
     mail_options: list[str] = attrs.field(factory=list)
-    #: What the hooks take for recipients: they may rewrite it.
+    #: What the hooks take for recipients: they may rewrite it.  Under LMTP the place of an address
+    #: says which of the `recipients` it is for.
     rcpt_tos: list[str] = attrs.field(factory=list)
     rcpt_options: list[str] = attrs.field(factory=list)
     #: What the client was told is accepted: one entry for each positive reply to RCPT.

@@ -8,10 +8,12 @@ those of aiosmtpd where the meaning is the same.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypeAlias
 
 import attrs
+
+from .addresses import host_address
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -97,7 +99,8 @@ class Settings:
         default="reject", validator=attrs.validators.in_(UNKNOWN_PARAMETERS)
     )
     #: What TLS is done with: gives a connection of pyOpenSSL for each client, as
-    #: `twisted.internet.ssl.CertificateOptions` and `txsmtpd.tls.Certificates` do.  None: no TLS.
+    #: `txsmtpd.tls.Certificates` does, and `twisted.internet.ssl.CertificateOptions` for clients
+    #: without ALPN.  None: no TLS.
     context_factory: Any = attrs.field(default=None, repr=False)
     #: Whether TLS begins with the first octet (RFC 8314).
     implicit_tls: bool = attrs.field(default=False, validator=_boolean)
@@ -120,6 +123,10 @@ class Settings:
     checkers: tuple[Any, ...] = attrs.field(default=(), converter=tuple, repr=False)
     #: The SASL mechanisms that there are, those preferred first; None is those of `txsmtpd.sasl`.
     mechanisms: Any = attrs.field(default=None, converter=_in_a_tuple, repr=False)
+    #: What the salts are made of that SCRAM tells those who have none, where no checker says: with
+    #: `UsersFile` one does.  None is a new one at each start.  Keep it, if checkers of your own have
+    #: verifiers: their salts stay, and those that change are known to be nobody's.
+    scram_secret: bytes | None = attrs.field(default=None, repr=False)
     #: Asks whichever of the three there is.  The factory makes it.
     login: Any = attrs.field(default=None, repr=False)
     #: Whether a PROXY header comes before all else.
@@ -163,9 +170,9 @@ class Settings:
     def believes(self, address: Any) -> bool:
         """
         Whether a PROXY header from there is believed: where no network is named, from this machine,
-        also by a unix socket.
+        also by a unix socket.  Of an address that is none, nobody knows where it is.
         """
-        if not isinstance(address, tuple):
+        if isinstance(address, bytes):
             return True
         return _is_in(address, self.trusted_proxies or _THIS_MACHINE)
 
@@ -176,7 +183,5 @@ _THIS_MACHINE: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1
 def _is_in(address: Any, networks: Iterable[Network]) -> bool:
     if not isinstance(address, tuple):
         return False
-    host = ip_address(str(address[0]).partition("%")[0])
-    # How a socket that takes both families shows a client that speaks IPv4.
-    mapped = host.ipv4_mapped if isinstance(host, IPv6Address) else None
-    return any((mapped or host) in network for network in networks)
+    host = host_address(address[0])
+    return any(host in network for network in networks)

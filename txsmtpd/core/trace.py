@@ -8,16 +8,16 @@ name.  So every value is made harmless here: a header that comes out is one head
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from datetime import datetime
 from email.utils import format_datetime
 
+from .addresses import host_address
 from .replies import CONTROLS
 from .session import Envelope, Session
 
-# What would end or begin something else where a host name is wanted; Postfix replaces these too.
-_SPECIALS = re.compile(r'[ <>()\\";@]')
+#: What would end or begin something else where a host name is wanted; Postfix replaces these too.
+SPECIALS = re.compile(r'[ <>()\\";@]')
 
 
 def _clean(text: str) -> str:
@@ -25,7 +25,7 @@ def _clean(text: str) -> str:
 
 
 def _host(name: str) -> str:
-    return _SPECIALS.sub("?", _clean(name))
+    return SPECIALS.sub("?", _clean(name))
 
 
 def _encode(header: str) -> bytes:
@@ -52,15 +52,20 @@ def address_literal(peer: object) -> str | None:
     if not isinstance(peer, tuple) or not peer:
         return None
     try:
-        # A scope belongs to this machine and has no place in a literal.
-        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+        address = host_address(peer[0])
     except ValueError:
         return None
-    if isinstance(address, ipaddress.IPv4Address):
-        return f"[{address}]"
-    # How a socket that takes both families shows a client that speaks IPv4.
-    mapped = address.ipv4_mapped
-    return f"[IPv6:{address}]" if mapped is None else f"[{mapped}]"
+    return f"[{address}]" if address.version == 4 else f"[IPv6:{address}]"
+
+
+# RFC 5321 section 4.4
+#   TCP-info = address-literal / ( Domain FWS address-literal )
+def _tcp_info(session: Session) -> str:
+    literal = address_literal(session.peer)
+    if literal is None:
+        return ""
+    name = session.client_name
+    return f" ({_host(name)} {literal})" if name else f" ({literal})"
 
 
 def return_path(envelope: Envelope) -> bytes:
@@ -86,9 +91,8 @@ def received(session: Session, envelope: Envelope, hostname: str, when: datetime
     :param hostname: our own name.
     :param when: the time of receipt, with its zone.
     """
-    literal = address_literal(session.peer)
     source = _host(session.host_name or "unknown")
-    clauses = [f"from {source} ({literal})" if literal else f"from {source}"]
+    clauses = [f"from {source}{_tcp_info(session)}"]
     clauses.append(f"by {hostname} with {envelope.protocol} id {envelope.id}")
     if len(envelope.rcpt_tos) == 1:
         clauses.append(f"for <{_clean(envelope.rcpt_tos[0])}>")

@@ -157,11 +157,11 @@ def rcpt(context: Context, argument: str) -> Step:
     options = Parameters()
     if rest:
         options = _options(context, rest, envelope.smtp_utf8, context.rules.rcpt_parameters)
-    if 0 < context.settings.max_recipients <= len(envelope.recipients):
+    if 0 < context.settings.max_recipients <= len(context.recipients):
         raise Rejected(replies.TOO_MANY_RECIPIENTS)
     for check in context.rules.rcpt_checks:
         check(context.session, envelope, options)
-    addressed = partial(_addressed, envelope, address, options)
+    addressed = partial(_addressed, context, address, options)
     if context.hooks.RCPT is None:
         return Outcome(_RECIPIENT_OK, None, partial(addressed, replies.RECIPIENT_OK))
     # What the list looks like before the hook tells whether the hook has changed it.
@@ -177,13 +177,15 @@ def rcpt(context: Context, argument: str) -> Step:
 
 
 def _addressed(
-    envelope: Envelope,
+    context: Context,
     address: str,
     options: Parameters,
     reply: Reply,
     before: list[str] | None = None,
 ) -> None:
-    envelope.recipients.append(Recipient(address, options, reply))
+    envelope, recipient = context.envelope, Recipient(address, options, reply)
+    context.recipients.append(recipient)
+    envelope.recipients.append(recipient)
     if before is None or envelope.rcpt_tos == before:
         envelope.rcpt_tos.append(address)
         if options:
@@ -232,7 +234,7 @@ def _options(context: Context, text: str, utf8: bool, known: Mapping[str, Parame
             raise Rejected(replies.TWICE_PARAMETER)
         seen.add(keyword)
         parameter = known.get(keyword)
-        if parameter is not None and parameter.offered(context.session):
+        if parameter is not None:
             values[keyword] = _value(context, parameter, value)
         elif policy == "reject":
             raise Rejected(replies.UNKNOWN_PARAMETER)
@@ -243,6 +245,10 @@ def _options(context: Context, text: str, utf8: bool, known: Mapping[str, Parame
 
 
 def _value(context: Context, parameter: Parameter, text: str | None) -> Any:
+    if not parameter.offered(context.session):
+        # Whatever the policy for what nobody knows: who says REQUIRETLS in the clear is not to
+        # believe that it is heeded (RFC 8689 section 2).
+        raise Rejected(replies.UNKNOWN_PARAMETER)
     try:
         return parameter.parse(context.session, text)
     except ValueError:

@@ -27,8 +27,7 @@ class Verdicts:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        # A copy, because every one of them is to hear something, whatever becomes of the list.
-        self._recipients: list[Recipient] = [*context.envelope.recipients]
+        self._recipients: Sequence[Recipient] = context.recipients
         # The places of those that the envelope still has.
         self._shown = list(range(len(self._recipients)))
         #: What each was told so far.
@@ -78,10 +77,11 @@ class Verdicts:
         Show a handler only those that it is asked about.  That stays so: who keeps the envelope to
         deliver it later must not find anybody there who was refused.
         """
+        envelope = self._context.envelope
+        # Always, because another may have changed the list.
+        envelope.recipients = [self._recipients[index] for index in undecided]
         if undecided == self._shown:
             return
-        envelope = self._context.envelope
-        envelope.recipients = [self._recipients[index] for index in undecided]
         # Hooks may have rewritten the addresses, but if there are not as many of them as before,
         # nobody can tell which is whose.
         if len(envelope.rcpt_tos) == len(self._shown):

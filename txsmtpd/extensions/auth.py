@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..core import grammar
 from ..core.context import Context
 from ..core.eager import eagerly
 from ..core.hooks import is_later
-from ..core.identity import Identity, Login, Refusal
+from ..core.identity import Identity, Login, Refusal, Unavailable
 from ..core.outcomes import CLOSE, Challenge, Outcome, Step, Verb
 from ..core.replies import (
     BAD_SEQUENCE,
@@ -37,7 +37,7 @@ from .behalf import may_speak
 
 #: Seconds that a failed attempt costs.
 DELAY = 1.0
-#: The failed attempt that ends the session.
+#: The failed attempt that ends the connection.
 ATTEMPTS = 3
 #: Octets in the line of a command or a response (RFC 4954 section 4).
 LINE_LIMIT = 12288
@@ -54,6 +54,7 @@ _NEEDS_TLS = Reply(538, "5.7.11", ("Encryption required for requested authentica
 _REQUIRED = Reply(530, "5.7.0", ("Authentication required",))
 _BAD_CREDENTIALS = Reply(535, "5.7.8", ("Authentication credentials invalid",))
 _BROKEN = Reply(454, "4.7.0", ("Temporary authentication failure",))
+_BUSY = Reply(454, "4.7.0", ("Cannot check credentials now, try again later",))
 _WELCOME = Reply(235, "2.7.0", ("Authentication successful",))
 
 #: What may be said by anybody where authentication is demanded.
@@ -146,7 +147,7 @@ class Auth(Extension):
         if mechanism.server_first and initial is not None:
             raise Rejected(_SERVER_FIRST)
         exchange = mechanism.exchange(circumstances, initial)
-        return eagerly(_Dialog(context, mechanism, exchange).go_on(None))
+        return eagerly(_Run(context, mechanism, exchange).go_on(None))
 
     def _chosen(self, session: Session, word: str) -> tuple[Mechanism, Circumstances]:
         name = grammar.ascii_upper(word)
@@ -167,6 +168,10 @@ def _decoded(line: bytes) -> bytes:
     return b64decode(line)
 
 
+def _refusal_in(verdict: Any) -> Refusal:
+    return verdict if isinstance(verdict, Refusal) else Refusal()
+
+
 def _sender(session: Session, value: str | None) -> str:
     """
     Read AUTH of MAIL: who has submitted the message first, ``""`` if nobody can tell
@@ -183,7 +188,7 @@ def _sender(session: Session, value: str | None) -> str:
     return address if session.authenticated else ""
 
 
-class _Dialog:
+class _Run:
     """
     One run of a mechanism.
     """
@@ -192,20 +197,34 @@ class _Dialog:
         self._context = context
         self._mechanism = mechanism
         self._exchange = exchange
-        self._verdict: Identity | Refusal = Refusal()
+        #: What the last check came to.
+        self._verdict: Identity | Refusal | None = None
+        self._logouts: list[Callable[[], Any]] = []
 
     async def respond(self, line: bytes) -> Outcome:
         """
         Go on with what the client has answered.
         """
+        if line == b"*":
+            return await self.give_up(_ABORTED)
         try:
-            if line == b"*":
-                raise Rejected(_ABORTED)
             response = _decoded(line)
-        except Rejected:
-            self._exchange.close()
-            raise
+        except Rejected as refusal:
+            return await self.give_up(refusal.reply)
         return await self.go_on(response)
+
+    async def give_up(self, reply: Reply) -> Outcome:
+        """
+        End it before its end: the client does not go on as it should.
+
+        Some mechanisms tell a client first that it is refused, and the refusal follows its answer
+        (RFC 7628 section 3.2.3).  Who gives another one does not get away with it.
+        """
+        self._exchange.close()
+        if isinstance(self._verdict, Refusal):
+            return await self._failed(reply)
+        self._log_out()
+        raise Rejected(reply)
 
     async def go_on(self, value: Any) -> Outcome:
         """
@@ -219,14 +238,18 @@ class _Dialog:
         except StopIteration as stop:
             return await self._ended(stop.value)
         except Malformed:
-            raise Rejected(_MALFORMED) from None
+            return await self.give_up(_MALFORMED)
         except Denied:
-            return await self._failed(Refusal())
+            return await self._failed(_BAD_CREDENTIALS)
+        except Unavailable:
+            self._log_out()
+            raise Declined(_BUSY) from None
         except Exception as error:
             # The checker's, or the mechanism's.
+            self._log_out()
             self._context.runner.report(error)
             raise Declined(_BROKEN) from None
-        return Outcome((said,), Challenge("AUTH", self.respond))
+        return Outcome((said,), Challenge("AUTH", self.respond, self.give_up))
 
     async def _outside(self, wanted: Check | Call) -> Any:
         try:
@@ -247,8 +270,10 @@ class _Dialog:
     async def _check(self, credentials: Any) -> bool:
         self._verdict = await self._ask(credentials)
         if isinstance(self._verdict, Identity):
-            self._context.at_end.append(self._verdict.logout)
+            self._log_in(self._verdict)
             return True
+        # What is neither does not let in.
+        self._verdict = _refusal_in(self._verdict)
         return False
 
     async def _ask(self, credentials: Any) -> Identity | Refusal:
@@ -268,17 +293,43 @@ class _Dialog:
         if isinstance(verdict, Identity):
             self._context.act_at_end(verdict.logout)
 
+    def _log_in(self, identity: Identity) -> None:
+        """
+        See to it that somebody is logged out in the end.
+        """
+        self._logouts.append(identity.logout)
+        self._context.at_end.append(identity.logout)
+
+    def _log_out(self) -> None:
+        """
+        Log out who was logged in, because the exchange has failed.
+        """
+        logouts, self._logouts = self._logouts, []
+        context = self._context
+        for logout in logouts:
+            # Where the client has gone meanwhile, it has happened.
+            if logout in context.at_end:
+                context.at_end.remove(logout)
+                context.act_at_end(logout)
+
     async def _ended(self, result: Any) -> Outcome:
-        verdict = self._verdict
+        verdict: Any = self._verdict
         if isinstance(result, (Identity, Refusal)):
             verdict = result
             if isinstance(result, Identity):
-                self._context.at_end.append(result.logout)
+                self._log_in(result)
         elif result is not None and result is not False:
             verdict = Identity(result)
         if result is False or not isinstance(verdict, Identity):
-            return await self._failed(verdict if isinstance(verdict, Refusal) else Refusal())
-        reply = self._context.judge(verdict.message, _WELCOME)
+            return await self._failed(self._refusal(_refusal_in(verdict).message))
+        try:
+            reply = self._context.judge(verdict.message, _WELCOME)
+        except Exception:
+            self._log_out()
+            raise
+        if not reply.positive:
+            # Let in, with words that say no.
+            return await self._failed(reply)
         return Outcome((reply,), commit=partial(self._welcome, verdict))
 
     def _welcome(self, identity: Identity) -> None:
@@ -286,16 +337,16 @@ class _Dialog:
         session.authenticated = True
         session.auth_data, session.login_data = identity.data, identity.name
 
-    async def _failed(self, refusal: Refusal) -> Outcome:
+    async def _failed(self, reply: Reply) -> Outcome:
         """
         Refuse, after a while in which others are served.
         """
-        session = self._context.session
-        session.authenticated = False
-        session.auth_failures += 1
-        await self._context.runner.pause(self._delay())
-        reply = self._refusal(refusal.message)
-        if session.auth_failures >= ATTEMPTS:
+        self._log_out()
+        context = self._context
+        context.session.authenticated = False
+        context.auth_failures += 1
+        await context.runner.pause(self._delay())
+        if context.auth_failures >= ATTEMPTS:
             return Outcome((reply, TOO_MANY_ERRORS), CLOSE)
         raise Rejected(reply)
 

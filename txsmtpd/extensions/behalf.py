@@ -13,12 +13,14 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar, TypeAlias
 
 from ..core import grammar
+from ..core.addresses import unmapped
 from ..core.context import Context
 from ..core.outcomes import Outcome, Verb
 from ..core.replies import Declined, Rejected, Reply
 from ..core.session import Session
 from ..core.settings import Settings
 from ..core.states import READY, START, State, Table
+from ..core.trace import SPECIALS
 from .base import Extension
 
 UNAVAILABLE = "[UNAVAILABLE]"
@@ -28,8 +30,8 @@ VALUE_LIMIT = 255
 
 _NOT_TRUSTED = Reply(550, "5.7.0", ("Insufficient authorization",))
 
-# What is special in message headers; Postfix replaces these too.
-_SPECIALS = re.compile(r'[^!-~]|[<>()\\";@]')
+# Postfix replaces what is special in message headers, and all but printable ASCII.
+_HARMFUL = re.compile(rf"[^!-~]|{SPECIALS.pattern}")
 _PORT = re.compile("[0-9]{1,5}")
 _IPV6 = re.compile("IPV6:([0-9a-f:.]+)", re.ASCII | re.IGNORECASE)
 
@@ -152,7 +154,7 @@ def harmless(text: str) -> str:
     """
     Read what anybody may have said: what is special in a header becomes a question mark.
     """
-    return _SPECIALS.sub("?", text)
+    return _HARMFUL.sub("?", text)
 
 
 def host_name(text: str) -> str:
@@ -171,8 +173,7 @@ def address(text: str) -> str:
     match = _IPV6.fullmatch(text)
     if match is None:
         return str(IPv4Address(text))
-    read = IPv6Address(match[1])
-    return str(read.ipv4_mapped or read)
+    return str(unmapped(IPv6Address(match[1])))
 
 
 def port(text: str) -> str:

@@ -43,7 +43,9 @@ class StartTLS(Extension):
 
     def _offered(self, session: Session) -> bool:
         possible = self.settings.context_factory is not None and session.can_start_tls
-        return possible and session.ssl is None
+        # The way to a proxy that has ended TLS is its own affair: what it does not do at once it does
+        # not do.
+        return possible and not session.secure
 
     def verbs(self) -> Mapping[str, Verb]:
         return {"STARTTLS": Verb(self._starttls, "STARTTLS")}
@@ -60,7 +62,7 @@ class StartTLS(Extension):
     def _starttls(self, context: Context, argument: str) -> Outcome:
         if argument:
             raise Rejected(NO_ARGUMENT)
-        if context.session.ssl is not None:
+        if context.session.secure:
             raise Rejected(BAD_SEQUENCE)
         if not self._offered(context.session):
             raise Declined(NOT_SERVED)

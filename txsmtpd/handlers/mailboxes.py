@@ -6,7 +6,9 @@ without a name, which is gone when the process is.  When it is whole, each mailb
 a Delivered-To header for those of its recipients who have that mailbox, in the way that
 :mod:`~txsmtpd.handlers.maildir` describes.
 
-Under LMTP each mailbox succeeds or fails alone.
+Under LMTP each mailbox succeeds or fails alone.  The first of ``envelope.rcpt_tos`` is then taken for
+the address of the first of ``envelope.recipients``, and so on: hooks may rewrite an address in its
+place.  If they leave more addresses or fewer, there is one verdict, as under SMTP.
 
 Under SMTP there is one verdict, so it is all or nothing: every copy is written and fsynced, and
 only then are they renamed into ``new/``, one behind the other, and the directories fsynced.  A
@@ -189,8 +191,8 @@ class MailboxesMessage(MaildirMessage):
         self._finished = True
         rest = self._take()
         envelope = self._envelope
-        # Hooks may have rewritten the addresses.  If there are not as many of them as recipients,
-        # nobody can tell which is whose.
+        # Hooks may have rewritten the addresses, each in its place, which says whose it is.  If
+        # there are not as many of them as recipients, nobody can tell.
         each = self._session.lmtp and len(envelope.recipients) == len(envelope.rcpt_tos)
 
         def content() -> Iterator[bytes]:

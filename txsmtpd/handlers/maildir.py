@@ -80,15 +80,41 @@ def make_directory(path: str) -> None:
     """
     Make a directory, and those above it, that only our user may enter, if it is missing.
     """
-    if os.path.isdir(path):
+    exists = os.path.isdir(path)
+    if exists and path in _settled:
         return
-    make_directory(os.path.dirname(path))
-    # Another process may make it at the same time.
-    with suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-        os.chmod(path, 0o700)
-        # Or a power failure takes the directory away, with all that was delivered into it.
-        sync_directory(os.path.dirname(path))
+    # Before there is one again, for other threads.
+    _settled.discard(path)
+    above = os.path.dirname(path)
+    if above != path:
+        make_directory(above)
+    if not exists:
+        # Another process or thread may make it at the same time.
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+            os.chmod(path, 0o700)
+    try:
+        sync_directory(above)
+    except OSError as error:
+        if not exists or error.errno not in _NOT_OURS:
+            raise
+    _remember(path)
+
+
+# Directories that are on disk in what is above them, or a power failure takes them away, with all
+# that was delivered into them.  Of one that is there nobody knows: who has made it, another thread
+# or process, may not have come to fsync what is above.
+_settled: set[str] = set()
+# What there is to be said of a directory that we could have made nothing in.
+_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL})
+_SETTLED_LIMIT = 2**14
+
+
+def _remember(path: str) -> None:
+    if len(_settled) >= _SETTLED_LIMIT:
+        # To learn it again costs less than to remember all.
+        _settled.clear()
+    _settled.add(path)
 
 
 def make_maildir(path: str) -> None:

@@ -7,14 +7,18 @@ its time.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import IO, Any
 
 from treq.client import HTTPClient
+from treq.multipart import MultiPartProducer
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.error import TimeoutError
+from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import TaskFinished
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 
 #: Seconds in which a connection must be made.
@@ -26,25 +30,40 @@ TIMEOUT = 120
 BODY, BODY_TIMEOUT = 2**16, 10
 
 
+class NoAnswer(Exception):
+    """
+    There was none in time.
+    """
+
+
 def _no_answer(result: Any, timeout: float) -> Failure:
-    return Failure(TimeoutError(f"no answer in {timeout:g} seconds"))
+    return Failure(NoAnswer(f"none in {timeout:g} seconds"))
 
 
-class _Body(FileBodyProducer):
+class _Form(MultiPartProducer):
     """
-    A file, closed also if nobody asks for it.
+    A form with a file, which is closed in the end.
     """
 
-    _task: Any = None
+    def __init__(self, fields: list[tuple[str, str]], name: str, file: IO[bytes]) -> None:
+        self._message = file
+        body = FileBodyProducer(file)
+        super().__init__([*fields, (name, ("message.eml", "message/rfc822", body))])
+        self._begun = False
 
-    def stop(self) -> None:
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        self._begun = True
+        return super().startProducing(consumer)
+
+    def stopProducing(self) -> None:
         """
         Send no more of it.
         """
-        if self._task is None:
-            self._inputFile.close()
-        else:
-            self.stopProducing()
+        # Both the transport and who uses it say so when the connection is lost, and we do.
+        with suppress(TaskFinished):
+            if self._begun:
+                super().stopProducing()
+        self._message.close()
 
 
 class _Rest(Protocol):
@@ -103,13 +122,14 @@ class Poster:
         :return: the status of the answer.
         :raise Exception: if there is none.
         """
-        body = _Body(file)
+        form = _Form(fields, name, file)
+        content_type = f"multipart/form-data; boundary={form.boundary.decode()}"
         try:
             # A client would keep cookies.
             asked = HTTPClient(self._agent).post(
                 self._url,
-                data=fields,
-                files=[(name, ("message.eml", "message/rfc822", body))],
+                data=form,
+                headers=Headers({"Content-Type": [content_type]}),
                 auth=self._auth,
                 allow_redirects=False,
                 unbuffered=True,
@@ -118,7 +138,7 @@ class Poster:
             asked.addTimeout(TIMEOUT, self._reactor, _no_answer)
             response = await asked
         except BaseException:
-            body.stop()
+            form.stopProducing()
             raise
         # If it came before all was sent, the rest of the message is sent nonetheless.
         self._read_on(response)

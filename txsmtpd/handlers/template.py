@@ -16,6 +16,9 @@ but for what people take for the same: capitals and small letters (RFC 5321 sect
 host that delivers decide that), ways to quote a local part, and ways to compose a character (NFC).
 Other than ASCII is UTF-8, whatever the locale.  A part of the path that comes to nothing without a
 detail is left out, so that ``DIR/{local}/.{detail}`` without one is the mailbox ``DIR/{local}``.
+
+So that nobody gets into the mailbox of another, two fields may not touch each other, and where
+``{detail}`` stands alone the path ends: it may be left out, and what follows would take its place.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from itertools import pairwise
 from string import Formatter
 
 import attrs
@@ -93,6 +97,16 @@ class _Name:
         return cls(tuple(pieces))
 
     @property
+    def blurs(self) -> bool:
+        """
+        Whether nobody can tell where one field ends and the next begins.
+        """
+        return any(
+            before is not None and after is not None and not between
+            for (_, before), (between, after) in pairwise(self.pieces)
+        )
+
+    @property
     def fields(self) -> set[str]:
         return {field for _, field in self.pieces if field is not None}
 
@@ -107,6 +121,22 @@ class _Name:
         if len(os.fsencode(name)) > NAME_LIMIT:
             raise ValueError("maildir cannot have a name of more than 255 octets")
         return name
+
+
+# It may be left out, and then what follows takes its place.
+_ONLY_DETAIL = _Name((("", "detail"),))
+
+
+def _check_that_they_differ(names: list[_Name]) -> None:
+    """
+    :raise ValueError: if a mailbox could be that of another, or within it.
+    """
+    if any(name.blurs for name in names):
+        raise ValueError("maildir wants something between two fields, such as {local}@{domain}")
+    # A slash or a dot at the end is nothing.
+    said = [name for name in names if name.fields or name.fill({}) not in ("", ".")]
+    if _ONLY_DETAIL in said[:-1]:
+        raise ValueError("maildir wants nothing behind /{detail}/, but may have /.{detail}/ there")
 
 
 @attrs.frozen
@@ -138,6 +168,7 @@ class Template:
         first = next(index for index, name in enumerate(names) if name.fields)
         if any(name.fill({}) == ".." and not name.fields for name in names[first:]):
             raise ValueError("maildir wants no .. behind what stands in braces")
+        _check_that_they_differ(names)
         base = "/".join(name.fill({}) for name in names[:first])
         # A daemon goes elsewhere, and the base of "/{local}" is the root.
         return cls(os.path.abspath(f"{base}/" if first else "."), tuple(names[first:]))

@@ -150,7 +150,7 @@ class Webhook:
         :raise HandlerError: if treq is not installed.
         """
         try:
-            from . import posting  # noqa: F401
+            import treq  # noqa: F401
         except ImportError:
             raise HandlerError("webhook wants treq: pip install txsmtpd[webhook]") from None
 

@@ -81,9 +81,10 @@ class Circumstances:
     nonce: Callable[[], str]
     #: The time in seconds since 1970.
     now: Callable[[], float]
-    #: The octets of a channel binding by its registered name, such as ``tls-exporter``; None for
-    #: a name that is not known here and where there is no TLS. Where -PLUS is switched off this
-    #: says None too: what it knows is what the client was offered.
+    #: The octets of a channel binding by its registered name: ``tls-exporter``, which TLS 1.3 has,
+    #: or ``tls-server-end-point``; None for any other name, for one that this connection does not
+    #: have, without TLS, and where -PLUS is switched off.  That there is one does not mean that
+    #: -PLUS was offered: that takes ``tls-exporter``.
     channel_binding: Callable[[str], bytes | None]
     #: The client's certificate, verified, as the session has it, or None.
     certificate: Any

@@ -10,7 +10,7 @@ import re
 
 import attrs
 
-from ...core.replies import Rejected, Reply
+from ...core.replies import CONTROLS, Rejected, Reply
 
 #: Octets in one line of a reply, CRLF included.  RFC 5321 section 4.5.3.1.5 allows 512, and some
 #: servers say more.
@@ -80,7 +80,7 @@ class Answer:
         """
         All of it on one line, for logs.
         """
-        return f"{self.code} {' / '.join(self.lines)}"
+        return CONTROLS.sub(" ", f"{self.code} {' / '.join(self.lines)}")
 
 
 @attrs.define
@@ -91,6 +91,13 @@ class AnswerReader:
 
     _lines: list[str] = attrs.field(factory=list)
     _code: bytes = b""
+
+    @property
+    def begun(self) -> bool:
+        """
+        Whether more lines are to come.
+        """
+        return bool(self._lines)
 
     def feed(self, line: bytes) -> Answer | None:
         """

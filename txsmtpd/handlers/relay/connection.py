@@ -116,6 +116,8 @@ class Connection(LineReceiver):
         self._reader = AnswerReader()
         # Answers to come, each with the seconds that it may take when it is its turn.
         self._waiting: deque[tuple[Deferred[Answer], float]] = deque()
+        # Those that have come, until all is read that came with them.
+        self._answered: list[tuple[Deferred[Answer], Answer]] = []
         self._flow: Flow | None = None
         self._rested: Callable[[Connection], None] = _nobody
         self._deadline = Deadline(clock, self._expired)
@@ -150,10 +152,18 @@ class Connection(LineReceiver):
         """
         Send octets that so many answers come to.
         """
+        if not self._waiting and self._talks():
+            self.end(Lost(NONSENSE, "it speaks before it is asked"))
         asked = [self._expect(seconds or self.timeouts.command) for _ in range(answers)]
         if self.gone is None:
             self.transport.write(data)
         return asked
+
+    def _talks(self) -> bool:
+        """
+        Whether some of a reply has come already; to be asked only when none is due.
+        """
+        return self._reader.begun or bool(self.clearLineBuffer())
 
     def _expect(self, seconds: float) -> Deferred[Answer]:
         answer: Deferred[Answer] = Deferred(self._given_up)
@@ -220,7 +230,7 @@ class Connection(LineReceiver):
         :return: fires when the handshake is done.
         """
         done: Deferred[None] = Deferred(self._no_handshake)
-        if self.clearLineBuffer():
+        if self._talks():
             # It was sent in the clear, by whomever, and would be taken for something safe.
             self.end(Lost(NONSENSE, "more than a reply to STARTTLS"))
         if self.gone is not None:
@@ -260,6 +270,16 @@ class Connection(LineReceiver):
         if self._creator is not None:
             self._secure(self._creator)
 
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        # Not before: whoever gets an answer may ask something at once, and what else came with the
+        # answer, unasked, would be taken for the answer to that.
+        answered, self._answered = self._answered, []
+        for asked, answer in answered:
+            # What one of them has come to may be that nobody waits for the next.
+            if not asked.called:
+                asked.callback(answer)
+
     def lineReceived(self, line: bytes) -> None:
         if self.gone is not None:
             return
@@ -285,7 +305,7 @@ class Connection(LineReceiver):
         self._deadline.within(self._waiting[0][1] if self._waiting else 0)
         if answer.code == 421:
             self.spent = True
-        asked.callback(answer)
+        self._answered.append((asked, answer))
 
     def _expired(self) -> None:
         if self._waiting or self._handshake is not None or self._flow is not None:
@@ -385,7 +405,7 @@ def judged(connection: Connection, answer: Answer) -> Reply:
     """
     if answer.refused:
         reply = verdict_of(answer)
-        if connection.spent:
+        if answer.code == 421:
             connection.end(Lost(reply))
         return reply
     if answer.accepted:

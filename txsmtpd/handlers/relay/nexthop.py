@@ -70,6 +70,10 @@ def _read(path: str) -> bytes:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def _no_host(name: str) -> ValueError:
+    return ValueError(f"{name} cannot be the name of a host")
+
+
 @implementer(IOpenSSLClientConnectionCreator)
 class Unverified:
     """
@@ -80,7 +84,10 @@ class Unverified:
 
     def __init__(self, name: str) -> None:
         self._context = CertificateOptions().getContext()
-        self._name = None if isIPAddress(name) or isIPv6Address(name) else name.encode("idna")
+        try:
+            self._name = None if isIPAddress(name) or isIPv6Address(name) else name.encode("idna")
+        except UnicodeError:
+            raise _no_host(name) from None
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
@@ -115,6 +122,11 @@ class NextHop:
         if self.credentials is not None and not self.verified:
             # Whoever can put himself between reads along, also under TLS that nobody has verified.
             raise ValueError("credentials are only for a next hop whose certificate is verified")
+        if self.tls is None and self.verified:
+            raise ValueError("a next hop whose certificate is verified needs something to do TLS")
+        if self.implicit and not self.verified:
+            # Where TLS may fail there must be a way without it.
+            raise ValueError("TLS from the first octet is only for a next hop that is verified")
 
     def __str__(self) -> str:
         if self.port is None:
@@ -151,7 +163,10 @@ class NextHop:
         :param trust: as `twisted.internet.ssl.optionsForClientTLS` has it; None is the system's.
         """
         trusted = {} if trust is None else {"trustRoot": trust}
-        tls = optionsForClientTLS(name or host, **trusted)
+        try:
+            tls = optionsForClientTLS(name or host, **trusted)
+        except UnicodeError:
+            raise _no_host(name or host) from None
         return cls(host, port, False, tls, True, not starttls, credentials)
 
 

@@ -21,8 +21,10 @@ from .nexthop import NextHop
 from .setup import UNKNOWN, say_hello
 
 _UNAVAILABLE = "[UNAVAILABLE]"
-# What is left of an encoded octet that was cut through.
-_CUT = re.compile(r"\+[0-9A-F]?$")
+# Octets in one value; Postfix allows 255.
+_VALUE = 255
+# What xtext cannot carry: surrogates, and what stands for octets that were no UTF-8.
+_NO_TEXT = re.compile("[\ud800-\udfff\ufffd]")
 # Octets in one command with attributes; Postfix allows 512.
 _ROOM = 500
 
@@ -37,6 +39,9 @@ def _address(peer: object) -> tuple[str, str]:
         address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
     except ValueError:
         return _UNAVAILABLE, _UNAVAILABLE
+    if isinstance(address, ipaddress.IPv6Address):
+        # How a socket that takes both families shows a client that speaks IPv4.
+        address = address.ipv4_mapped or address
     prefix = "IPV6:" if address.version == 6 else ""
     return f"{prefix}{address}", str(peer[1])
 
@@ -104,8 +109,15 @@ def commands(verb: str, facts: Mapping[str, str], known: str) -> Iterator[str]:
 def _encoded(value: str) -> str:
     if value == _UNAVAILABLE:
         return value
-    # A lenient server lets clients call themselves what they like.
-    return _CUT.sub("", xtext_encode(CONTROLS.sub(" ", value))[:255])
+    # A lenient server lets clients call themselves what they like, and an authenticator may.
+    clean = _NO_TEXT.sub("?", CONTROLS.sub(" ", value))
+    encoded = ""
+    # Not cut within a character: half of one is no UTF-8.
+    for character in map(xtext_encode, clean):
+        if len(encoded) + len(character) > _VALUE:
+            break
+        encoded += character
+    return encoded
 
 
 async def introduce(connection: Connection, hop: NextHop, hostname: str, session: Session) -> None:
