@@ -1108,7 +1108,15 @@ class SenderTests(SynchronousTestCase):
             self.assertEqual(auth, made.envelope.auth)
 
     def test_malformed(self) -> None:
-        for parameter in ("AUTH", "AUTH=ann", "AUTH=<a@b", "AUTH=<<a@b>>", "AUTH=<@c:a@b>", "AUTH=a+zz@b", "AUTH=a+0D+0A@b"):
+        for parameter in (
+            "AUTH",
+            "AUTH=ann",
+            "AUTH=<a@b",
+            "AUTH=<<a@b>>",
+            "AUTH=<@c:a@b>",
+            "AUTH=a+zz@b",
+            "AUTH=a+0D+0A@b",
+        ):
             self.assertEqual("501 5.5.4", self.value(parameter))
             self.assertEqual("501 5.5.4", self.value(parameter, PLAIN))
 

@@ -263,7 +263,7 @@ class LoadTests(SynchronousTestCase):
         A handshake that cannot go on at once, and replies in records of their own.
         """
         shake_hands = ssl.SSLSocket.do_handshake
-        obstacles = [ssl.SSLWantWriteError(), ssl.SSLWantReadError()]
+        obstacles = [ssl.SSLWantWriteError()]
 
         def hesitate(connection: ssl.SSLSocket, block: bool = False) -> None:
             if obstacles and not connection.server_side:
@@ -1071,8 +1071,9 @@ class RunTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         os.mkdir(directory := self.mktemp())
+        core, _ = child.cores() or (None, None)
         with ExitStack() as stack:
-            self.place = stack.enter_context(place.place(None, os.path.abspath(directory)))
+            self.place = stack.enter_context(place.place(core, os.path.abspath(directory)))
             self.addCleanup(stack.pop_all().close)
 
     def measured(self, workload: Workload, *names: str) -> dict[str, list[Sample]]:

@@ -1,7 +1,7 @@
 """
 Tests for txsmtpd.handlers.mbox.
 
-Locks of other processes are in tests.interop.test_sinks.
+Locks of other processes are in tests.interop.test_handlers.
 """
 
 from __future__ import annotations

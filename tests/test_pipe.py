@@ -1,7 +1,7 @@
 """
 Tests for txsmtpd.handlers.pipe.
 
-Real commands are in tests.interop.test_sinks.
+Real commands are in tests.interop.test_handlers.
 """
 
 from __future__ import annotations

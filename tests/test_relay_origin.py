@@ -123,6 +123,15 @@ class IntroduceTests(RelayTestCase):
         self.successResultOf(self.introduce(connection))
         self.assertEqual(hop.heard, [])
 
+    def test_logged_in(self) -> None:
+        """
+        It would forget that.
+        """
+        connection = self.connected(hop := self.hop(f"XCLIENT {KNOWN}"))
+        connection.logged_in = True
+        self.successResultOf(self.introduce(connection))
+        self.assertEqual(hop.heard, [])
+
     def test_once(self) -> None:
         connection = self.connected(hop := self.hop(f"XCLIENT {KNOWN}"))
         for _ in range(2):

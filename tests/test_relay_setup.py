@@ -192,7 +192,8 @@ class LoginTests(SetUpTestCase):
             ("CRAM-MD5", ("334 PDE+", said)),
         ):
             hop = self.hop_with(mechanisms, *answers_)
-            self.fails(hop, self.where_as(), answers.NO_LOGIN, said)
+            # A hop may say our own words again, which no log may have.
+            self.fails(hop, self.where_as(), answers.NO_LOGIN, "AUTH was answered 535")
 
     def test_no_challenge(self) -> None:
         hop = self.hop_with("CRAM-MD5", "334 what?")

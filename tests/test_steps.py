@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from txsmtpd.core.replies import BAD_SEQUENCE, Rejected
 from txsmtpd.steps import Pending, Steps
 
 request: ContextVar[str] = ContextVar("request", default="none")
@@ -435,7 +436,10 @@ class CancelTests(StepsTestCase):
             waiting.cancel()
             self.failureResultOf(waiting, CancelledError)
         self.assertEqual(work, [])
-        for end in (lambda part: part.callback("OK"), lambda part: part.errback(Rejected(OK))):
+        for end in (
+            lambda part: part.callback("OK"),
+            lambda part: part.errback(Rejected(BAD_SEQUENCE)),
+        ):
             part = stubborn()
             waiting = steps.start(part, results.append)
             waiting.cancel()

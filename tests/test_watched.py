@@ -141,6 +141,4 @@ class WatchedFileTests(SynchronousTestCase):
     def made(self, mode: int, secret: bool = False) -> WatchedFile[Any]:
         self.path.write_bytes(b"a")
         self.path.chmod(mode)
-        return WatchedFile(
-            self.path, parse, self.clock, describe=str, event="words", secret=secret
-        )
+        return WatchedFile(self.path, parse, self.clock, describe=str, event="words", secret=secret)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any, ClassVar, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -190,11 +190,14 @@ class Spool(ABC):
         :param file: at its beginning, to be read and closed.
         """
 
-    def complain(self, where: str, reason: str, **facts: object) -> None:
+    def complain(
+        self, where: str, reason: str, *, level: LogLevel = LogLevel.warn, **facts: object
+    ) -> None:
         """
         Log that the message is not delivered.
         """
-        self.log.error(
+        self.log.emit(
+            level,
             "message {transaction} cannot be delivered into {path}: {reason}",
             event="delivery",
             transaction=self.envelope.id,
@@ -210,7 +213,8 @@ class Spool(ABC):
         :return: what to say.
         """
         # A full disk is no defect, and its log may be on it: no traceback for each message.
-        self.complain(where, error.strerror or type(error).__name__, errno=error.errno)
+        reason = error.strerror or type(error).__name__
+        self.complain(where, reason, level=LogLevel.error, errno=error.errno)
         return refusal_of(error)
 
     def _as_wanted(self, chunk: bytes) -> bytes:

@@ -127,7 +127,8 @@ async def introduce(connection: Connection, hop: NextHop, hostname: str, session
     :raise Rejected: if it wants nothing of that client.
     """
     known = connection.features.get("XCLIENT")
-    if known is None:
+    # It would forget who has logged in.
+    if known is None or connection.logged_in:
         return
     facts = client_facts(session)
     if connection.client == facts:

@@ -88,11 +88,16 @@ async def _log_in(connection: Connection, credentials: Credentials) -> None:
     offered = connection.features.get("AUTH", "").split()
     for mechanism, exchange in _MECHANISMS.items():
         if mechanism in offered:
-            answer = await exchange(connection, credentials)
-            want(connection, answer, 235, NO_LOGIN)
+            _want_login(connection, await exchange(connection, credentials), 235)
             connection.logged_in = True
             return
     _fail(connection, NO_LOGIN, f"it offers no mechanism of {', '.join(_MECHANISMS)}")
+
+
+def _want_login(connection: Connection, answer: Answer, code: int) -> None:
+    if answer.code != code:
+        # Without the text, which may say our own words again.
+        _fail(connection, NO_LOGIN, f"AUTH was answered {answer.code}")
 
 
 def _base64(text: str) -> str:
@@ -112,8 +117,8 @@ async def _login(connection: Connection, credentials: Credentials) -> Answer:
     """
     What servers have that know no PLAIN.
     """
-    want(connection, await connection.ask("AUTH LOGIN"), 334, NO_LOGIN)
-    want(connection, await connection.ask(_base64(credentials.name)), 334, NO_LOGIN)
+    _want_login(connection, await connection.ask("AUTH LOGIN"), 334)
+    _want_login(connection, await connection.ask(_base64(credentials.name)), 334)
     return await connection.ask(_base64(credentials.password))
 
 
@@ -121,7 +126,8 @@ async def _cram_md5(connection: Connection, credentials: Credentials) -> Answer:
     """
     RFC 2195.
     """
-    answer = want(connection, await connection.ask("AUTH CRAM-MD5"), 334, NO_LOGIN)
+    answer = await connection.ask("AUTH CRAM-MD5")
+    _want_login(connection, answer, 334)
     try:
         challenge = b64decode(answer.lines[0], validate=True)
     except ValueError:
