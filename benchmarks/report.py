@@ -57,7 +57,7 @@ def surroundings(rounds: int, messages: int, apart: bool) -> str:
     few = "" if rounds >= ENOUGH else f" Fewer than {ENOUGH} rounds: not to be quoted."
     machine = f"{_cpu_model()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
     return (
-        f"{machine}; {found}; {date.today().isoformat()}. --messages {messages}, medians of"
+        f"{machine}; {found}; {date.today().isoformat()}. {messages} messages in W1, medians of"
         f" {rounds} interleaved rounds (least to most), {placed}.{few}"
     )
 

@@ -1338,7 +1338,7 @@ class CommandTests(SynchronousTestCase):
     def test_tables(self) -> None:
         self.results = [Results(LockStep(), {"txsmtpd": [sample(0.5)], "floor": [sample(1)]})]
         out, err = self.run_command("--rounds", "1")
-        self.assertIn("--messages 3000, medians of 1 interleaved", out)
+        self.assertIn("3000 messages in W1, medians of 1 interleaved", out)
         self.assertIn("| W2 | txsmtpd | 500 µs |", out)
         self.assertIn("| W2 | CPU per message, of floor's | at most 0.9 | 0.50 | PASS |", out)
         self.assertIn("W2 txsmtpd: something else", out)

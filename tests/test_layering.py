@@ -95,7 +95,9 @@ class LayersTests(SynchronousTestCase):
     def test_extensions_know_no_dialog(self) -> None:
         extensions = within(FILES, "txsmtpd.extensions")
         ours = within(FILES, "txsmtpd") - {"txsmtpd"}
-        allowed = within(ours, "txsmtpd.core", "txsmtpd.extensions", "txsmtpd.interfaces", "txsmtpd.sasl")
+        allowed = within(
+            ours, "txsmtpd.core", "txsmtpd.extensions", "txsmtpd.interfaces", "txsmtpd.sasl"
+        )
         self.assertNoImport(extensions, "txsmtpd.core.dialog", *(ours - allowed))
 
     def test_replies_know_nothing(self) -> None:

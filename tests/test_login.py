@@ -403,12 +403,13 @@ class ScramParametersTests(UsersTestCase):
             def scram_iterations(self, hash_name: str) -> int:
                 return 10000
 
-        settings = Settings(checkers=[Others()], scram_secret=b"secret")
+        others: Any = Others()
+        settings = Settings(checkers=[others], scram_secret=b"secret")
         one, other = (make_login(settings) for _ in range(2))
         assert one is not None and other is not None
         self.assertEqual(self.parameters(one), self.parameters(other))
         self.assertEqual(10000, self.parameters(one)[1])
-        self.assertNotIn("secret=", repr(settings).replace("b'secret'", "secret="))
+        self.assertNotIn("b'secret'", repr(settings))
 
 
 def asked(login: Login, credentials: Any = ANN, mechanism: str = "PLAIN") -> Deferred[Any]:
@@ -1110,7 +1111,7 @@ class LogoutTests(ServerTestCase):
             self.assertEqual([], client.clock.getDelayedCalls())
 
     def test_delivery_that_takes_too_long(self) -> None:
-        client, delivered = self.delivering(hook_timeout=60)
+        client, _ = self.delivering(hook_timeout=60)
         client.wait(119)
         self.assertEqual([], self.departures)
         client.wait(1)

@@ -11,11 +11,10 @@ from __future__ import annotations
 import re
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
-import attrs
 from twisted.copyright import version
 from twisted.internet.endpoints import (
     AdoptedStreamServerEndpoint,
@@ -33,12 +32,13 @@ from twisted.python.usage import UsageError
 from . import __version__
 from .checkers import anybody, make_checker
 from .core.session import TLS, Session
-from .core.settings import BARE_NEWLINE, UNKNOWN_PARAMETERS, Settings
+from .core.settings import BARE_NEWLINE, UNKNOWN_PARAMETERS
 from .endpoints import InheritedEndpoint, StdioEndpoint, UNIXEndpoint
 from .extensions.auth import Auth
 from .factory import DEFAULT, OPTIONAL, ExtensionMaker, SMTPFactory
 from .handlers.registry import known_handlers, make_handler
 from .login import mechanisms_of, portal_of
+from .options import number, one_of, port_number, setting
 from .protocol import LMTP
 from .sasl import MECHANISMS
 from .service import Listener, SMTPService
@@ -46,70 +46,8 @@ from .tls import Certificates, TLSError, self_signed
 
 _log = Logger()
 
-# Python's int() also takes "+25", "2_5" and the digits of other scripts: none of them is a number
-# that someone meant to type here.
-_WHOLE = re.compile(r"[0-9]{1,18}")
-_DECIMAL = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}")
 # Those of Twisted's endpoints that begin with a port, which it reads with int().
 _ENDPOINT_WITH_PORT = re.compile(r"(?:tcp6?|ssl):(?:port=)?([^:=]*)(?::|$)")
-
-
-def _number(text: str) -> int | float | str:
-    """
-    :return: a text that is no number as it came, for `Settings` to say what it wants.
-    """
-    if _WHOLE.fullmatch(text):
-        return int(text)
-    return float(text) if _DECIMAL.fullmatch(text) else text
-
-
-def _port(option: str, text: str) -> int:
-    port = _number(text)
-    if isinstance(port, int) and port <= 65535:
-        return port
-    raise UsageError(
-        f"--{option} wants a number from 0 to 65535 or an endpoint such as tcp:2525, not {text!r}"
-    )
-
-
-def _one_of(words: Sequence[str]) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"wants {', '.join(words[:-1])} or {words[-1]}, not {text!r}")
-        return text
-
-    return read
-
-
-def _setting(
-    option: str,
-    read: Callable[[str], Any],
-    summary: str,
-    *,
-    field: str | None = None,
-    default: str | None = None,
-) -> Callable[[Options, str], None]:
-    """
-    Make the method of an option that fills one field of `Settings`.
-
-    :param field: its name, if it is not the option's.
-    :param default: what --help says of the default, if it is more than a value.
-    """
-    name = field or option.replace("-", "_")
-
-    def method(self: Options, text: str) -> None:
-        try:
-            value = read(text)
-            Settings(**{name: value})
-        except ValueError as error:
-            # Their message may begin with the name of the field.
-            raise UsageError(f"--{option} {str(error).removeprefix(name).lstrip()}") from None
-        self.settings[name] = value
-
-    shown = default or getattr(attrs.fields(Settings), name).default
-    method.__doc__ = f"{summary} [default: {shown}]"
-    return method
-
 
 #: What each of these says, as a setting.
 _FLAGS: dict[str, tuple[str, Any]] = {
@@ -281,54 +219,54 @@ class Options(UsageOptions):
         print(f"txsmtpd {__version__}, Twisted {version}")
         raise SystemExit(0)
 
-    opt_hostname = _setting(
+    opt_hostname = setting(
         "hostname", str, "What the greeting calls us.", default="the name of this machine"
     )
-    opt_ident = _setting("ident", str, "What follows our name in the greeting.")
-    opt_size_limit = _setting(
-        "size-limit", _number, "Bytes in a message; 0 is no limit.", field="data_size_limit"
+    opt_ident = setting("ident", str, "What follows our name in the greeting.")
+    opt_size_limit = setting(
+        "size-limit", number, "Bytes in a message; 0 is no limit.", field="data_size_limit"
     )
-    opt_unknown_parameters = _setting(
+    opt_unknown_parameters = setting(
         "unknown-parameters",
-        _one_of(UNKNOWN_PARAMETERS),
+        one_of(UNKNOWN_PARAMETERS),
         "What becomes of a parameter of MAIL or RCPT that no extension knows: reject, ignore or"
         " pass it to the handler.",
     )
-    opt_timeout = _setting(
-        "timeout", _number, "Seconds that a client may take for its next command; 0 is for ever."
+    opt_timeout = setting(
+        "timeout", number, "Seconds that a client may take for its next command; 0 is for ever."
     )
-    opt_data_timeout = _setting(
+    opt_data_timeout = setting(
         "data-timeout",
-        _number,
+        number,
         "Seconds that a client may take for its next bytes of a message; 0 is for ever.",
         default="as --timeout",
     )
-    opt_hook_timeout = _setting(
-        "hook-timeout", _number, "Seconds that a handler may take, twice as long for a message."
+    opt_hook_timeout = setting(
+        "hook-timeout", number, "Seconds that a handler may take, twice as long for a message."
     )
-    opt_session_timeout = _setting(
-        "session-timeout", _number, "Seconds that a connection may last; 0 is for ever."
+    opt_session_timeout = setting(
+        "session-timeout", number, "Seconds that a connection may last; 0 is for ever."
     )
-    opt_max_connections = _setting(
-        "max-connections", _number, "Connections at a time; 0 is no limit."
+    opt_max_connections = setting(
+        "max-connections", number, "Connections at a time; 0 is no limit."
     )
-    opt_max_connections_per_host = _setting(
+    opt_max_connections_per_host = setting(
         "max-connections-per-host",
-        _number,
+        number,
         "Connections at a time from one address; 0 is no limit.",
     )
-    opt_max_recipients = _setting(
-        "max-recipients", _number, "Recipients of one message; 0 is no limit."
+    opt_max_recipients = setting(
+        "max-recipients", number, "Recipients of one message; 0 is no limit."
     )
-    opt_max_errors = _setting(
-        "max-errors", _number, "Errors before a client is cut off; 0 is no limit."
+    opt_max_errors = setting(
+        "max-errors", number, "Errors before a client is cut off; 0 is no limit."
     )
-    opt_content_memory = _setting(
-        "content-memory", _number, "Bytes of messages held in memory over all connections."
+    opt_content_memory = setting(
+        "content-memory", number, "Bytes of messages held in memory over all connections."
     )
-    opt_bare_newline = _setting(
+    opt_bare_newline = setting(
         "bare-newline",
-        _one_of(BARE_NEWLINE),
+        one_of(BARE_NEWLINE),
         "What becomes of bare CR and LF in a message: reject, normalize or keep.",
     )
 
@@ -492,7 +430,7 @@ class Options(UsageOptions):
                     " --smtps and --tls-cert"
                 )
             return Listener(self._endpoint(option, text), factory, text)
-        port = _port(option, text)
+        port = port_number(option, text)
         interface = self["interface"] or "127.0.0.1"
         listen = TCP6ServerEndpoint if isinstance(interface, IPv6Address) else TCP4ServerEndpoint
         endpoint = listen(self["reactor"], port, interface=str(interface))
@@ -500,7 +438,7 @@ class Options(UsageOptions):
 
     def _endpoint(self, option: str, text: str) -> IStreamServerEndpoint:
         if begins_with_port := _ENDPOINT_WITH_PORT.match(text):
-            _port(option, begins_with_port[1])
+            port_number(option, begins_with_port[1])
         try:
             endpoint = serverFromString(self["reactor"], text)
         except Exception as error:

@@ -123,9 +123,9 @@ class Settings:
     checkers: tuple[Any, ...] = attrs.field(default=(), converter=tuple, repr=False)
     #: The SASL mechanisms that there are, those preferred first; None is those of `txsmtpd.sasl`.
     mechanisms: Any = attrs.field(default=None, converter=_in_a_tuple, repr=False)
-    #: What the salts are made of that SCRAM tells those who have none, where no checker says: with
-    #: `UsersFile` one does.  None is a new one at each start.  Keep it, if checkers of your own have
-    #: verifiers: their salts stay, and those that change are known to be nobody's.
+    #: What the salts are made of that SCRAM tells those who have none, where no checker says:
+    #: files of users with verifiers do.  None is a new one at each start, which does not do for
+    #: checkers of your own that have verifiers: a name whose salt changes is nobody's.
     scram_secret: bytes | None = attrs.field(default=None, repr=False)
     #: Asks whichever of the three there is.  The factory makes it.
     login: Any = attrs.field(default=None, repr=False)

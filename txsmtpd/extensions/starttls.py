@@ -43,8 +43,7 @@ class StartTLS(Extension):
 
     def _offered(self, session: Session) -> bool:
         possible = self.settings.context_factory is not None and session.can_start_tls
-        # The way to a proxy that has ended TLS is its own affair: what it does not do at once it does
-        # not do.
+        # The way from a proxy that has ended TLS to us is the proxy's own affair.
         return possible and not session.secure
 
     def verbs(self) -> Mapping[str, Verb]:

@@ -6,9 +6,9 @@ without a name, which is gone when the process is.  When it is whole, each mailb
 a Delivered-To header for those of its recipients who have that mailbox, in the way that
 :mod:`~txsmtpd.handlers.maildir` describes.
 
-Under LMTP each mailbox succeeds or fails alone.  The first of ``envelope.rcpt_tos`` is then taken for
-the address of the first of ``envelope.recipients``, and so on: hooks may rewrite an address in its
-place.  If they leave more addresses or fewer, there is one verdict, as under SMTP.
+Under LMTP each mailbox succeeds or fails alone.  The first of ``envelope.rcpt_tos`` is then taken
+for the address of the first of ``envelope.recipients``, and so on: hooks may rewrite an address in
+its place.  If they leave more addresses or fewer, there is one verdict, as under SMTP.
 
 Under SMTP there is one verdict, so it is all or nothing: every copy is written and fsynced, and
 only then are they renamed into ``new/``, one behind the other, and the directories fsynced.  A
