@@ -153,6 +153,21 @@ class CombinationTests(SynchronousTestCase):
         make_factory(RecordingHandler(), auth_required=True, authenticator=lambda *context: True)
 
 
+class LoginTests(SynchronousTestCase):
+    """
+    Who is asked about credentials.
+    """
+
+    def test_made(self) -> None:
+        self.assertIsNone(make_factory(RecordingHandler()).settings.login)
+        made = make_factory(RecordingHandler(), authenticator=lambda *arguments: True)
+        self.assertIsNotNone(made.settings.login)
+
+    def test_given(self) -> None:
+        login = object()
+        self.assertIs(login, make_factory(RecordingHandler(), login=login).settings.login)
+
+
 class BesideTests(SynchronousTestCase):
     """
     Another port of the same server, such as one where TLS comes first.

@@ -5,6 +5,7 @@ Tests for :mod:`txsmtpd.interfaces`.
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import Interface
@@ -83,7 +84,8 @@ class ImplementationsTests(SynchronousTestCase):
     """
 
     def test_extensions(self) -> None:
-        for extension in (*EXTENSIONS, *OPTIONAL.values()):
+        makers: list[Any] = [*EXTENSIONS, *OPTIONAL.values()]
+        for extension in makers:
             verifyClass(interfaces.IExtension, extension)
             verifyObject(interfaces.IExtension, extension(Settings()))
 

@@ -58,6 +58,15 @@ class SettingsTests(SynchronousTestCase):
         keywords: dict[str, Any] = {"time_out": 1}
         self.assertRaises(TypeError, Settings, **keywords)
 
+    def test_mechanisms_by_name(self) -> None:
+        for name in ("auth_mechanism", "auth_exclude_mechanism"):
+            self.assertEqual(frozenset(), getattr(Settings(), name))
+            keywords: dict[str, Any] = {name: ["plain", "LOGIN"]}
+            self.assertEqual(frozenset(("PLAIN", "LOGIN")), getattr(Settings(**keywords), name))
+            # Each of its letters would be a name.
+            keywords = {name: "PLAIN"}
+            self.assertRaises(ValueError, Settings, **keywords)
+
     def test_counts(self) -> None:
         for name in COUNTS:
             self.assertTaken(name, 0, 1, 2**40)

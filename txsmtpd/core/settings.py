@@ -48,7 +48,7 @@ def _host(instance: Settings, attribute: attrs.Attribute[str], value: Any) -> No
 
 def _names(value: Iterable[str] | None) -> frozenset[str]:
     if isinstance(value, str):
-        raise ValueError(f"wants names in a list, not {value!r}")
+        raise ValueError(f"mechanisms are named in a list, not as {value!r}")
     return frozenset(name.upper() for name in value or ())
 
 
