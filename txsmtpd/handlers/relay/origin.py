@@ -8,10 +8,10 @@ used: XCLIENT, if there are both.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 
+from ...core.addresses import host_address
 from ...core.grammar import xtext_encode
 from ...core.replies import CONTROLS, Rejected
 from ...core.session import Envelope, Session
@@ -36,12 +36,9 @@ def _address(peer: object) -> tuple[str, str]:
     if not isinstance(peer, tuple) or len(peer) < 2:
         return _UNAVAILABLE, _UNAVAILABLE
     try:
-        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+        address = host_address(peer[0])
     except ValueError:
         return _UNAVAILABLE, _UNAVAILABLE
-    if isinstance(address, ipaddress.IPv6Address):
-        # How a socket that takes both families shows a client that speaks IPv4.
-        address = address.ipv4_mapped or address
     prefix = "IPV6:" if address.version == 6 else ""
     return f"{prefix}{address}", str(peer[1])
 
