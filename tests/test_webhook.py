@@ -19,13 +19,16 @@ from zope.interface.verify import verifyObject
 from txsmtpd.core.session import Envelope, Session
 from txsmtpd.handlers import Webhook, make_handler
 from txsmtpd.handlers.base import HandlerError
+from txsmtpd.handlers.maildir import MEMORY
 from txsmtpd.handlers.posting import Poster
-from txsmtpd.handlers.webhook import REASON, fields, reason_of
+from txsmtpd.handlers.webhook import PARALLEL, REASON, fields, reason_of
 from txsmtpd.interfaces import IContentHook, IContentReceiver
 
 from .spoolkit import BODY, Server, SpoolCase, make_envelope, make_session, recipients
 
 FAILED = "451 4.3.0 Local error, try again later"
+#: Too large for memory.
+BIG = b"x" * (MEMORY + 1)
 URL = "https://ann:secret@hooks.example:8443/T0/secret?key=secret#secret"
 
 
@@ -59,10 +62,10 @@ class WebhookTests(SpoolCase):
         self.posts = Posts()
         self.patch(self.webhook, "poster", lambda reactor: self.posts)
 
-    def start(self) -> Deferred[Any]:
+    def start(self, content: bytes = BODY) -> Deferred[Any]:
         self.posts.answer = Deferred()
         receiver = self.webhook.open_content(Server(), make_session(), make_envelope())
-        receiver.write(BODY)
+        receiver.write(content)
         return self.finished(receiver)
 
     def verdict(self, answer: Any) -> str:
@@ -126,6 +129,32 @@ class WebhookTests(SpoolCase):
         done = self.start()
         done.cancel()
         self.failureResultOf(done, CancelledError)
+        self.assertEqual(self.said(), [])
+
+    def test_parallel(self) -> None:
+        """
+        Not too many at a time.
+        """
+        done = [self.start() for _ in range(PARALLEL + 1)]
+        self.assertEqual(len(self.posts.posted), PARALLEL)
+        done[0].cancel()
+        self.failureResultOf(done[0], CancelledError)
+        self.assertEqual(len(self.posts.posted), PARALLEL + 1)
+
+    def test_turn_too_late(self) -> None:
+        """
+        Its file is closed, and it is never posted.
+        """
+        self.webhook = Webhook(URL, parallel=1, run=maybeDeferred)
+        self.patch(self.webhook, "poster", lambda reactor: self.posts)
+        first, second = self.start(BIG), self.start(BIG)
+        self.assertEqual([file.closes for file in self.files], [1, 0])
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual([file.closes for file in self.files], [1, 1])
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertEqual(len(self.posts.posted), 1)
         self.assertEqual(self.said(), [])
 
     def test_stop(self) -> None:

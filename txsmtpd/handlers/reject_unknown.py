@@ -113,7 +113,8 @@ class RejectUnknown:
         """
         if not argument:
             raise ValueError("reject-unknown wants a file: reject-unknown:FILE")
-        return cls(argument)
+        # No shell expands a tilde behind a colon.
+        return cls(os.path.expanduser(argument))
 
     def handle_RCPT(
         self, server: Any, session: Session, envelope: Envelope, address: str, options: Parameters

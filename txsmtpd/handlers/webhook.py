@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.replies import CONTROLS, DELIVERED, LOCAL_ERROR, Reply
@@ -21,6 +22,8 @@ from ..interfaces import IContentHook, Verdict
 from .base import HandlerError
 from .spool import Spool, clean, client_address, user_name
 
+#: Messages that are posted at the same time.
+PARALLEL = 100
 #: Characters of a reason that the log keeps.
 REASON = 200
 
@@ -67,7 +70,9 @@ class _Message(Spool):
         self._poster = webhook.poster(session.reactor)
 
     def deliver(self, file: IO[bytes]) -> Deferred[Verdict]:
-        return Deferred.fromCoroutine(self._post(file))
+        posting: Deferred[Any] = self._webhook.turns.run(self._post, file)
+        # It may never have had its turn.
+        return posting.addErrback(_closed, file)
 
     async def _post(self, file: IO[bytes]) -> Verdict:
         form = fields(self.session, self.envelope)
@@ -94,6 +99,11 @@ class _Message(Spool):
         )
 
 
+def _closed(failure: Failure, file: IO[bytes]) -> Failure:
+    file.close()
+    return failure
+
+
 @implementer(IContentHook)
 class Webhook:
     """
@@ -108,12 +118,15 @@ class Webhook:
     :param url: http or https, with a user's name and password if they are wanted (RFC 7617).
     :param agent: what makes requests, in place of one that trusts the authorities that the system
         trusts.
+    :param parallel: how many messages are posted at the same time; others wait.
     :param run: calls a function in a thread and returns a Deferred for what comes of it.  The
         default is the thread pool of the session's reactor.
     :raise ValueError: for another URL, with one sentence.
     """
 
-    def __init__(self, url: str, *, agent: Any = None, run: Any = None) -> None:
+    def __init__(
+        self, url: str, *, agent: Any = None, parallel: int = PARALLEL, run: Any = None
+    ) -> None:
         wants = ValueError("webhook wants a URL: webhook:https://example.org/mail")
         try:
             parts = urlsplit(url)
@@ -128,6 +141,8 @@ class Webhook:
         #: What may be told of the URL.
         self.shown = f"{parts.scheme}://{place}"
         self.run = run
+        #: Whose turn it is.
+        self.turns = DeferredSemaphore(parallel)
         self._url = parts._replace(netloc=place, fragment="").geturl()
         self._auth: tuple[str, str] | None = None
         if parts.username is not None:
