@@ -22,7 +22,8 @@ class XClientTests(SwaksTestCase):
         transcript = self.assertStatus(ended)
         self.assertIn("HELO=hello+20there", transcript)
         received = self.assertDelivered(server, CONTENT).received
-        self.assertIn(f"from client.example.org ([{CLIENT}]) by {HOSTNAME} with ESMTP", received)
+        source = f"from client.example.org (client.example [{CLIENT}])"
+        self.assertIn(f"{source} by {HOSTNAME} with ESMTP", received)
         server.wait_for(f"[127.0.0.1] speaks for client.example [{CLIENT}]")
 
     def test_ipv6_and_unavailable(self) -> None:
