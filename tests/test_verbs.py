@@ -378,6 +378,15 @@ class UTF8Tests(SynchronousTestCase):
             self.assertIn(said, [["555 5.5.4"], ["553 5.6.7"]], policy)
             self.assertEqual("ready", client.state)
 
+    def test_nobody_knows_smtputf8(self) -> None:
+        """
+        A server without the extension may let the parameter pass, but not the address.
+        """
+        for policy in ("ignore", "pass"):
+            client = Client(extensions=(), unknown_parameters=policy)
+            client.say("EHLO client.example")
+            self.assertEqual(["553 5.6.7"], client.say("MAIL FROM:<\u00e9@b> SMTPUTF8"), policy)
+
     def test_after_helo(self) -> None:
         client = Client()
         client.say("HELO client.example")
