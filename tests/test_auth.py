@@ -1096,7 +1096,7 @@ class SenderTests(SynchronousTestCase):
         Where nobody can log in, no time is spent on it.
         """
         for login, checks in ((None, 0), (Users(), 1)):
-            self.assertEqual(checks, len(rules(extensions=(Auth,), login=login).mail_checks))
+            self.assertEqual(checks, len(rules(extensions=(Auth,), login=login).mail_checks.all))
 
     def test_envelope(self) -> None:
         """

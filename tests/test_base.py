@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd.core.session import Envelope, Parameters, Session
 from txsmtpd.core.settings import Settings
-from txsmtpd.extensions.base import Extension, flag, utc_now
+from txsmtpd.extensions.base import Extension, flag, of_parameters, utc_now
 
 from .corekit import Client, rules
 
@@ -43,7 +43,7 @@ class ExtensionTests(SynchronousTestCase):
         made = rules(extensions=(Extension,))
         self.assertEqual(
             ((), (), (), ()),
-            (made.gates, made.mail_checks, made.rcpt_checks, made.content_checks),
+            (made.gates, made.mail_checks.all, made.rcpt_checks.all, made.content_checks),
         )
 
     def test_asked(self) -> None:
@@ -56,6 +56,36 @@ class ExtensionTests(SynchronousTestCase):
                 return super().gate(session, verb)  # type: ignore[return-value]
 
         self.assertEqual(1, len(rules(extensions=(Gate,)).gates))
+
+    def test_asked_about_parameters(self) -> None:
+        """
+        Who judges parameters is not asked about a command that has none.
+        """
+        asked: list[tuple[str, list[str]]] = []
+
+        class Judge(Extension):
+            def mail_parameters(self) -> dict[str, Any]:
+                return {"FROB": lambda session, value: value}
+
+            rcpt_parameters = mail_parameters
+
+            @of_parameters
+            def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
+                asked.append(("MAIL", options))
+
+            @of_parameters
+            def check_rcpt(self, session: Session, envelope: Envelope, options: Parameters) -> None:
+                asked.append(("RCPT", options))
+
+            def keyword(self, session: Session) -> str:
+                return "FROB"
+
+        client = Client(extensions=(Judge,))
+        client.say("EHLO client.example")
+        client.say("MAIL FROM:<a@b>", "RCPT TO:<c@d>", "RSET")
+        self.assertEqual([], asked)
+        client.say("MAIL FROM:<a@b> FROB=1", "RCPT TO:<c@d> FROB=2", "RCPT TO:<e@f>")
+        self.assertEqual([("MAIL", ["FROB=1"]), ("RCPT", ["FROB=2"])], asked)
 
     def test_dialog(self) -> None:
         client = Client(extensions=(Extension,))

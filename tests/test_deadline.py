@@ -7,14 +7,18 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsmtpd.deadline import Deadline
+from txsmtpd.deadline import Deadline, Deadlines
 
 
 class DeadlineTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.expired: list[float] = []
-        self.deadline = Deadline(self.clock, lambda: self.expired.append(self.clock.seconds()))
+        self.deadlines = Deadlines(self.clock)
+        self.deadline = self.make()
+
+    def make(self) -> Deadline:
+        return Deadline(self.deadlines, lambda: self.expired.append(self.clock.seconds()))
 
     def test_expires_once(self) -> None:
         self.deadline.within(10)
@@ -85,7 +89,7 @@ class DeadlineTests(SynchronousTestCase):
         self.assertEqual(self.expired, [10, 20])
 
     def test_set_anew_by_what_it_calls(self) -> None:
-        deadline = Deadline(self.clock, lambda: deadline.within(5))
+        deadline = Deadline(self.deadlines, lambda: deadline.within(5))
         deadline.within(10)
         self.clock.advance(10)
         (call,) = self.clock.getDelayedCalls()
@@ -111,3 +115,65 @@ class DeadlineTests(SynchronousTestCase):
         self.deadline.within(20)
         self.clock.advance(20)
         self.assertEqual(self.expired, [20])
+
+    def test_many_share_one_call(self) -> None:
+        many = [self.make() for _ in range(50)]
+        for seconds, deadline in enumerate(many, 1):
+            deadline.within(seconds)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.pump([1] * 49)
+        self.assertEqual(self.expired, [*range(1, 50)])
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_an_earlier_one(self) -> None:
+        """
+        The call is brought forward for it, and only for it.
+        """
+        self.deadline.within(10)
+        self.make().within(20)
+        (call,) = self.clock.getDelayedCalls()
+        self.assertEqual(call.getTime(), 10)
+        self.make().within(5)
+        self.assertEqual(self.clock.getDelayedCalls(), [call])
+        self.assertEqual(call.getTime(), 5)
+        self.clock.pump([5] * 4)
+        self.assertEqual(self.expired, [5, 10, 20])
+
+    def test_what_was_stopped_is_not_kept(self) -> None:
+        """
+        Nobody waits hours for the room that short connections have taken.
+        """
+        self.deadline.within(10_000)
+        for _ in range(1000):
+            other = self.make()
+            other.within(5000)
+            other.stop()
+        self.assertLess(len(self.deadlines._entries), 5)
+        self.clock.advance(10_000)
+        self.assertEqual(self.expired, [10_000])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_among_others_that_were_stopped(self) -> None:
+        first, second, third = (self.make() for _ in range(3))
+        for seconds, deadline in enumerate((self.deadline, first, second, third), 1):
+            deadline.within(seconds)
+        self.deadline.stop()
+        self.clock.advance(4)
+        self.assertEqual(self.expired, [4] * 3)
+
+    def test_one_that_fails(self) -> None:
+        """
+        The others are called all the same.
+        """
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        failing = Deadline(self.deadlines, fail)
+        failing.within(5)
+        self.deadline.within(5)
+        self.assertRaises(ZeroDivisionError, self.clock.advance, 5)
+        self.clock.advance(0)
+        self.assertEqual(self.expired, [5])

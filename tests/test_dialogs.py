@@ -17,7 +17,7 @@ from twisted.logger import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from txsmtpd.logs import SessionLog
+from txsmtpd import logs
 from txsmtpd.testing import Content, Cut, Rehearsal, Replayed, Transcript, When
 
 DIALOGS = Path(__file__).parent / "dialogs"
@@ -69,11 +69,11 @@ class DialogTests(SynchronousTestCase):
             return Rehearsal(transcript, when=when, content=content, every_hook=every_hook)
 
         first: Replayed | None = None
-        loud = SessionLog.log
+        loud = logs._log
         for cut, when, content in ways:
             # A hook that says nothing is no different from none, so let some replays have none.
             every_hook = when != "now" or not isinstance(cut, int)
-            self.patch(SessionLog, "log", QUIET if isinstance(cut, int) else loud)
+            self.patch(logs, "_log", QUIET if isinstance(cut, int) else loud)
             replayed = rehearsal(when, content, every_hook).replay(cut)
             logged = [failure.type.__name__ for failure in self.flushLoggedErrors()]
             self.assertTrue(transcript.explains(logged), (cut, when, content, logged))

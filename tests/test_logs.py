@@ -5,6 +5,7 @@ import json
 import re
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -14,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from examples import json_log
 from txsmtpd.core.replies import LOCAL_ERROR, OK
-from txsmtpd.core.session import Envelope, Session
+from txsmtpd.core.session import Envelope, Parameters, Recipient, Session
 from txsmtpd.logs import SessionLog, masked
 from txsmtpd.testing import Client, RecordingHandler, connect, make_factory
 
@@ -167,14 +168,16 @@ class DocumentedTests(LogsTestCase):
     """
 
     def test_table(self) -> None:
-        log = SessionLog(Session(id="s", peer="/run/socket"), lambda line: "RCPT")
+        rules: Any = SimpleNamespace(name_of=lambda line: "RCPT")
+        log = SessionLog(Session(id="s", peer="/run/socket"), rules)
         log.heard(b"NOOP", secret=False)
         log.said(OK)
         log.junk()
         log.refused(b"RCPT TO:<c@d>", "s.1", LOCAL_ERROR)
         log.introduced(log.session)
         forwarded = {"ADDR": "203.0.113.9"}
-        log.transaction(Envelope(forwarded=forwarded), ["b@example.org"], 1, [OK], True)
+        recipient = Recipient("b@example.org", Parameters(), OK)
+        log.transaction(Envelope(forwarded=forwarded), [recipient], 1, [OK], True)
         log.ended("done")
         log.no_handshake("done")
         log.no_header("done")

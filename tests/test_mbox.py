@@ -460,12 +460,64 @@ class LockTests(MboxCase):
         real = os.lstat
 
         def lstat(path: str) -> Any:
+            self.patch(os, "lstat", real)
             self.lock.unlink()
             return real(path)
 
         self.patch(os, "lstat", lstat)
         self.assertEqual(self.deliver(BODY), "")
         self.foreign_lock = False
+
+    def in_fsync(self, act: Callable[[], object]) -> None:
+        """
+        Do something while a message is being written.
+        """
+        real = os.fsync
+
+        def fsync(fd: int) -> None:
+            self.patch(os, "fsync", real)
+            act()
+            real(fd)
+
+        self.patch(os, "fsync", fsync)
+
+    def test_lock_file_taken_over(self) -> None:
+        """
+        Somebody thought that we are dead, and has made another: that is not ours to remove.
+        """
+
+        def take_over() -> None:
+            self.lock.unlink()
+            self.lock.write_text("theirs")
+
+        self.in_fsync(take_over)
+        self.foreign_lock = True
+        self.assertEqual(self.deliver(BODY), "")
+        self.assertEqual(self.lock.read_text(), "theirs")
+
+    def test_lock_file_taken_away(self) -> None:
+        self.in_fsync(self.lock.unlink)
+        self.assertEqual(self.deliver(BODY), "")
+
+    def test_lock_file_is_closed(self) -> None:
+        """
+        However it goes.
+        """
+        before = self.next_descriptor()
+        self.deliver(BODY)
+        self.lock_file()
+        self.deliver(BODY)
+        self.foreign_lock = False
+        self.lock.unlink()
+        self.path.unlink()
+        self.path.mkdir()
+        self.deliver(BODY)
+        self.assertEqual(self.next_descriptor(), before)
+
+    def next_descriptor(self) -> int:
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+        os.close(descriptor)
+        return descriptor
 
     def test_lock_file_cannot_be_made(self) -> None:
         directory = Path(self.mktemp()).absolute()
@@ -504,20 +556,48 @@ class LockTests(MboxCase):
         """
         Somebody has put another file in its place before we had the lock.
         """
+
+        def replace() -> None:
+            self.path.unlink()
+            self.path.write_bytes(b"From x\n\nother\n\n")
+
+        self.before_lock(replace)
+        self.assertEqual(self.deliver(BODY), "")
+        self.assertEqual(len(self.messages()), 2)
+
+    def test_replaced_and_kept(self) -> None:
+        """
+        The old one has another name by then.
+        """
+        old = self.path.with_name("old")
+
+        def replace() -> None:
+            self.path.rename(old)
+            self.path.touch()
+
+        self.before_lock(replace)
+        self.assertEqual(self.deliver(BODY), "")
+        self.assertEqual(len(self.messages()), 1)
+        self.assertEqual(old.read_bytes(), b"")
+
+    def test_removed(self) -> None:
+        self.before_lock(self.path.unlink)
+        self.assertEqual(self.deliver(BODY), "")
+        self.assertEqual(len(self.messages()), 1)
+
+    def before_lock(self, act: Callable[[], object]) -> None:
+        """
+        Do something when the file is open and not yet locked.
+        """
         self.path.touch()
         real = fcntl.lockf
-        replaced: list[int] = []
 
         def lockf(fd: int, what: int) -> None:
-            if not replaced:
-                replaced.append(fd)
-                self.path.unlink()
-                self.path.write_bytes(b"From x\n\nother\n\n")
+            self.patch(fcntl, "lockf", real)
+            act()
             real(fd, what)
 
         self.patch(fcntl, "lockf", lockf)
-        self.assertEqual(self.deliver(BODY), "")
-        self.assertEqual(len(self.messages()), 2)
 
     def test_no_locks(self) -> None:
         """
@@ -613,12 +693,16 @@ class PathTests(MboxCase):
 
     def test_prepare_while_locked(self) -> None:
         """
-        Somebody reads it just now: it will do.
+        Somebody reads it just now: it is looked at nevertheless.
         """
         self.lock.touch()
         self.foreign_lock = True
         self.mbox.prepare()
-        self.assertFalse(self.path.exists())
+        self.assertEqual(self.path.read_bytes(), b"")
+        self.path.unlink()
+        self.path.symlink_to("other")
+        error = self.assertRaises(HandlerError, self.mbox.prepare)
+        self.assertIn("it is a symbolic link", str(error))
 
     def test_prepare_without_directory(self) -> None:
         mbox = Mbox(self.path / "no" / "mbox")

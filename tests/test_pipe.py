@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from txsmtpd.core.replies import TOO_MANY_RECIPIENTS
+from txsmtpd.core.replies import TOO_MANY_RECIPIENTS, Reply
 from txsmtpd.core.session import Envelope, Parameters, Session
 from txsmtpd.extensions.dsn import DSN
 from txsmtpd.handlers import Pipe, make_handler
+from txsmtpd.handlers import pipe as module
 from txsmtpd.handlers.base import HandlerError
 from txsmtpd.handlers.maildir import MEMORY
-from txsmtpd.handlers.pipe import LAST_WORDS, PARALLEL, ROOM, SAID, environment
+from txsmtpd.handlers.pipe import LAST_WORDS, PARALLEL, ROOM, SAID, STOPPING, environment
 from txsmtpd.interfaces import IContentHook, IContentReceiver, IRCPTHook
 
 from .spoolkit import BODY, Server, SpoolCase, make_envelope, make_session, recipients
@@ -351,6 +353,38 @@ class TurnTests(PipeCase):
         self.assertEqual(len(self.reactor.processes), 2)
         self.assertEqual(self.said(), ["its turn did not come in time: "])
 
+    def test_stop(self) -> None:
+        """
+        Commands end with the server, and none begins then.
+        """
+        messages = [self.start() for _ in range(3)]
+        stopped = Deferred.fromCoroutine(self.pipe.stop())
+        first, second = self.reactor.processes
+        self.assertEqual([first.signals, second.signals], [["KILL"], ["KILL"]])
+        first.end(killed=signal.SIGKILL)
+        self.assertNoResult(stopped)
+        second.end(killed=signal.SIGKILL)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(len(self.reactor.processes), 2)
+        self.assertEqual([str(self.successResultOf(each)) for each in messages], [FAILED] * 3)
+        # Those that have ended by themselves are nobody's business.
+        self.successResultOf(Deferred.fromCoroutine(self.pipe.stop()))
+
+    def test_stop_in_vain(self) -> None:
+        """
+        One that cannot be killed does not keep the server.
+        """
+        message = self.start()
+        [process] = self.reactor.processes
+        process.immune = PermissionError()
+        stopped = Deferred.fromCoroutine(self.pipe.stop())
+        self.reactor.advance(STOPPING - 1)
+        self.assertNoResult(stopped)
+        self.reactor.advance(1)
+        self.assertIsNone(self.successResultOf(stopped))
+        process.end()
+        self.successResultOf(message)
+
     def test_parent_keeps_no_file(self) -> None:
         """
         The command has a descriptor of its own.
@@ -468,10 +502,36 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertEqual(found[b"CLIENT_HELO"], b"?")
 
 
+#: As long as they come.
+LONG = "x" * 60 + "@" + "y" * 180 + ".example"
+
+
 class HandlerTests(PipeCase):
     """
-    What makes one.
+    What makes one, and for how many recipients there is room.
     """
+
+    def rcpt(self, envelope: Envelope, address: str) -> Reply | None:
+        return self.pipe.handle_RCPT(Server(), Session(), envelope, address, Parameters())
+
+    def fill(self, address: str, hook: Callable[[Envelope], None]) -> Envelope:
+        """
+        A message with all recipients that have room.
+
+        :param hook: what a later handler does with each.
+        """
+        envelope = Envelope()
+        for _ in range(ROOM):
+            verdict = self.rcpt(envelope, address)
+            if verdict is not None:
+                break
+            envelope.recipients += recipients(address)
+            hook(envelope)
+        self.assertIs(verdict, TOO_MANY_RECIPIENTS)
+        found = environment(Session(), envelope)
+        for name in (b"RECIPIENT", b"ORIGINAL_RECIPIENT"):
+            self.assertLess(len(found[name]), ROOM + len(LONG))
+        return envelope
 
     def test_spec(self) -> None:
         self.patch(os, "environ", {"HOME": "/home/ann", "PATH": "/bin"})
@@ -509,17 +569,55 @@ class HandlerTests(PipeCase):
         """
         The client is told to send the message to the others once more.
         """
-        address = "x" * 60 + "@" + "y" * 180 + ".example"
-        envelope = Envelope()
-        for _ in range(ROOM):
-            verdict = self.pipe.handle_RCPT(Server(), Session(), envelope, address, Parameters())
-            if verdict is not None:
-                break
-            envelope.rcpt_tos.append(address)
-        self.assertIs(verdict, TOO_MANY_RECIPIENTS)
+        envelope = self.fill(LONG, lambda envelope: envelope.rcpt_tos.append(LONG))
         # RFC 5321 section 4.5.3.1.8 wants a hundred.
-        self.assertGreater(len(envelope.rcpt_tos), 300)
-        found = environment(Session(), envelope)[b"RECIPIENT"]
-        self.assertLess(len(found), ROOM)
+        self.assertGreater(len(envelope.recipients), 300)
+        # Another message has room of its own.
+        self.assertIsNone(self.rcpt(Envelope(), LONG))
         # What Linux takes (MAX_ARG_STRLEN).
         self.assertLess(ROOM + len("ORIGINAL_RECIPIENT="), 131072)
+
+    def test_long_originals(self) -> None:
+        """
+        Other handlers have made one address of them.
+        """
+
+        def hook(envelope: Envelope) -> None:
+            envelope.rcpt_tos = ["list@example.com"]
+
+        self.assertGreater(len(self.fill(LONG, hook).recipients), 300)
+
+    def test_made_longer(self) -> None:
+        """
+        By a handler that comes after us.
+        """
+        envelope = self.fill("a@b", lambda envelope: envelope.rcpt_tos.append(LONG))
+        self.assertLess(len(envelope.recipients), 500)
+
+    def test_taken_away(self) -> None:
+        """
+        A hook has made room.
+        """
+        envelope = Envelope(rcpt_tos=[LONG] * 1000)
+        self.assertIs(self.rcpt(envelope, "a@b"), TOO_MANY_RECIPIENTS)
+        del envelope.rcpt_tos[100:]
+        self.assertIsNone(self.rcpt(envelope, "a@b"))
+
+    def test_each_is_counted_once(self) -> None:
+        """
+        Or a client's many recipients would keep us busy.
+        """
+        counted: list[str] = []
+
+        def count(text: str) -> str:
+            counted.append(text)
+            return text
+
+        self.patch(module, "clean", count)
+        envelope = Envelope()
+        for number in range(1000):
+            address = f"{number}@example.com"
+            self.assertIsNone(self.rcpt(envelope, address))
+            envelope.rcpt_tos.append(address)
+            envelope.recipients += recipients(address)
+        self.assertLess(len(counted), 3000)

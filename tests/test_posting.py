@@ -4,6 +4,7 @@ Tests for txsmtpd.handlers.posting, with a web server in this process.
 
 from __future__ import annotations
 
+import gzip
 import io
 from base64 import b64encode
 from collections.abc import Callable
@@ -104,6 +105,23 @@ def answer(
     """
     lines = (b"HTTP/1.1 " + status, b"Content-Length: %d" % len(body), *headers, b"", body)
     return say(b"\r\n".join(lines))
+
+
+def early(status: bytes, *, hang_up: bool = False) -> Callable[[Connection], None]:
+    """
+    Answer at once, and then read on, or hang up.
+    """
+    answered = answer(status)
+
+    def act(connection: Connection) -> None:
+        connection.server.act = lambda connection: None
+        connection.complete = True
+        answered(connection)
+        if hang_up:
+            connection.transport.pauseProducing()
+            REACTOR.callLater(0.05, connection.transport.abortConnection)
+
+    return act
 
 
 #: An answer whose body does not end.
@@ -285,15 +303,7 @@ class AnswerTests(PosterCase):
         """
         A server may answer before it has read everything, and close.
         """
-
-        def act(connection: Connection) -> None:
-            transport = connection.transport
-            transport.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
-            transport.pauseProducing()
-            REACTOR.callLater(0.05, transport.abortConnection)
-            self.web.act = lambda connection: None
-
-        self.web.act = act
+        self.web.act = early(b"413 Too Large", hang_up=True)
         self.assertEqual(await self.post(bytes(30 * MIB)), 413)
         await self.web.ended()
         await until(lambda: self.raw[0].closes)
@@ -302,15 +312,24 @@ class AnswerTests(PosterCase):
         """
         It reads the rest before it closes, as it should.
         """
+        for status in (b"413 Too Large", b"200 OK"):
+            self.web.connections.clear()
+            self.web.act = early(status)
+            self.assertEqual(await self.post(bytes(3 * MIB)), int(status[:3]))
+            await self.web.ended()
+            self.assertGreater(self.web.connections[0].total, 3 * MIB)
 
-        def act(connection: Connection) -> None:
-            connection.transport.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
-            self.web.act = lambda connection: None
-
-        self.web.act = act
-        self.assertEqual(await self.post(bytes(3 * MIB)), 413)
-        await self.web.ended()
-        self.assertGreater(self.web.connections[0].total, 3 * MIB)
+    async def test_compressed(self) -> None:
+        """
+        Nobody has asked for it, and what it would become does not matter.
+        """
+        body = gzip.compress(bytes(2 * posting.BODY))
+        self.web.act = answer(b"200 OK", b"Content-Encoding: gzip", body=body)
+        for _ in range(2):
+            self.assertEqual(await self.post(), 200)
+            await until(lambda: not self.poster._rests)
+        [connection] = self.web.connections
+        self.assertEqual(header(connection.requests[0], "Accept-Encoding"), "None")
 
 
 class FailureTests(PosterCase):
@@ -334,6 +353,31 @@ class FailureTests(PosterCase):
         self.web.act = lambda connection: connection.transport.abortConnection()
         await self.fails(bytes(30 * MIB))
         self.assertLess(self.web.connections[0].total, 30 * MIB)
+
+    async def test_early(self) -> None:
+        """
+        It has answered 200 to a message that it never got.
+        """
+        self.web.act = early(b"200 OK", hang_up=True)
+        error = await self.fails(bytes(30 * MIB))
+        self.assertIsInstance(error, NoAnswer)
+        self.assertEqual(str(error), "none to the whole message")
+
+    async def test_early_and_stuck(self) -> None:
+        """
+        It neither reads on nor hangs up.
+        """
+        self.patch(posting, "TIMEOUT", 0.2)
+        answered = early(b"200 OK")
+
+        def act(connection: Connection) -> None:
+            answered(connection)
+            connection.transport.pauseProducing()
+
+        self.web.act = act
+        error = await self.fails(bytes(30 * MIB))
+        self.assertEqual(str(error), "none in 0.2 seconds")
+        self.web.connections[0].transport.abortConnection()
 
     async def test_silent(self) -> None:
         """
@@ -442,5 +486,7 @@ class TLSTests(PosterCase):
         agent = Agent(REACTOR, BrowserLikePolicyForHTTPS(authority))
         self.poster = self.secure("localhost", agent)
         self.assertEqual(await self.post(), 200)
+        self.web.act = early(b"200 OK", hang_up=True)
+        self.assertIsInstance(await self.fails(bytes(30 * MIB)), NoAnswer)
         self.poster = self.secure("127.0.0.1", agent)
         self.assertIn("VerificationError", repr(await self.fails()))

@@ -73,7 +73,7 @@ class MakeRulesTests(SynchronousTestCase):
         self.assertEqual(TRANSITIONS, made.table)
         for nothing in (
             made.extensions, made.mail_parameters, made.rcpt_parameters, made.gates,
-            made.mail_checks, made.rcpt_checks, made.content_checks,
+            made.mail_checks.all, made.rcpt_checks.all, made.content_checks,
         ):  # fmt: skip
             self.assertFalse(nothing)
 
@@ -91,7 +91,12 @@ class MakeRulesTests(SynchronousTestCase):
             [1, 1, 1, 1],
             [
                 len(role)
-                for role in (made.gates, made.mail_checks, made.rcpt_checks, made.content_checks)
+                for role in (
+                    made.gates,
+                    made.mail_checks.all,
+                    made.rcpt_checks.all,
+                    made.content_checks,
+                )
             ],
         )
 
@@ -102,7 +107,7 @@ class MakeRulesTests(SynchronousTestCase):
         made = rules(extensions=(Pipelining, Chunking))
         self.assertEqual(
             ((), (), (), ()),
-            (made.gates, made.mail_checks, made.rcpt_checks, made.content_checks),
+            (made.gates, made.mail_checks.all, made.rcpt_checks.all, made.content_checks),
         )
 
     def test_handlers(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
@@ -100,6 +101,20 @@ class SpoolTests(SpoolCase):
         self.assertIsInstance(receiver.file, BytesIO)
         self.assertEqual(self.files, [])
 
+    def test_small_chunks(self) -> None:
+        """
+        They take no more memory than their octets.
+        """
+        for kind in (Kept, Unix):
+            receiver = self.receiver(kind)
+            tracemalloc.start()
+            try:
+                for number in range(1000):
+                    receiver.write(bytes((number & 0xFF, number >> 8)))
+                self.assertLess(tracemalloc.get_traced_memory()[0], 30_000)
+            finally:
+                tracemalloc.stop()
+
     def test_large(self) -> None:
         """
         It goes to a file as it comes.
@@ -123,7 +138,7 @@ class SpoolTests(SpoolCase):
         self.assertNoResult(done)
         self.threads.step()
         self.assertIsNone(self.successResultOf(done))
-        self.assertEqual(receiver._held, [])
+        self.assertEqual(receiver._held, b"")
         # From here on it is the same again.
         self.assertIsNone(receiver.write(b"y" * 1000))
         finished = self.finished(receiver)
@@ -218,7 +233,7 @@ class AbandonedTests(SpoolCase):
         receiver = self.receiver()
         receiver.write(BODY)
         self.assertIsNone(receiver.abort("gone"))
-        self.assertEqual(receiver._held, [])
+        self.assertEqual(receiver._held, b"")
 
     def test_large(self) -> None:
         receiver = self.begun()

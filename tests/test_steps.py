@@ -22,11 +22,29 @@ from txsmtpd.steps import Pending, Steps
 request: ContextVar[str] = ContextVar("request", default="none")
 
 
+class NotingSteps(Steps):
+    def __init__(
+        self,
+        report: Callable[[BaseException], None],
+        outlive: Callable[[Deferred[Any]], None],
+        clock: Clock,
+    ) -> None:
+        super().__init__(clock)
+        self._report = report
+        self._outlive = outlive
+
+    def report(self, error: BaseException) -> None:
+        self._report(error)
+
+    def outlive(self, work: Deferred[Any]) -> None:
+        self._outlive(work)
+
+
 class StepsTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reported: list[BaseException] = []
         outliving: list[Deferred[Any]] = []
-        self.steps = Steps(self.reported.append, outliving.append, Clock())
+        self.steps = NotingSteps(self.reported.append, outliving.append, Clock())
 
     def start(self, awaitable: Awaitable[Any]) -> Deferred[Any]:
         """
@@ -423,7 +441,7 @@ class CancelTests(StepsTestCase):
         """
         work: list[Deferred[Any]] = []
         results: list[str] = []
-        steps = Steps(self.reported.append, work.append, Clock())
+        steps = NotingSteps(self.reported.append, work.append, Clock())
 
         def stubborn() -> Deferred[Any]:
             part: Deferred[str] = Deferred(lambda _: None)
@@ -463,7 +481,7 @@ class CancelTests(StepsTestCase):
 
         part: Deferred[str] = Deferred()
         part.cancel = lambda: None  # type: ignore[method-assign]
-        waiting = Steps(self.reported.append, outlive, clock).start(part, results.append)
+        waiting = NotingSteps(self.reported.append, outlive, clock).start(part, results.append)
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
         clock.advance(10)
@@ -515,7 +533,7 @@ class DetachTests(StepsTestCase):
         What goes on is somebody's business, until it ends.
         """
         work: list[Deferred[Any]] = []
-        steps = Steps(self.reported.append, work.append, Clock())
+        steps = NotingSteps(self.reported.append, work.append, Clock())
         steps.detach(succeed(None))
         self.assertEqual(work, [])
         hook: Deferred[None] = Deferred()

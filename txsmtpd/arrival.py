@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .brakes import STEP, UNREAD, BrakedLineReceiver
@@ -60,7 +61,7 @@ class Arrival(BrakedLineReceiver):
         settings = self.factory.settings
         encrypted = ISSLTransport.providedBy(self.transport)
         session = make_session(self.transport, self.factory.reactor, self.lmtp)
-        self._log = SessionLog(session, self.factory.rules.name_of)
+        self._log = SessionLog(session, self.factory.rules)
         self._silent = encrypted or settings.implicit_tls
         proxied = settings.proxy_protocol
         refusal = self.factory.census.admit(self, None if proxied else session.peer)
@@ -106,7 +107,10 @@ class Arrival(BrakedLineReceiver):
         Take a step that no line has begun.
         """
         self.feeding = True
-        self._try(act, *arguments)
+        try:
+            self._obey(act(*arguments))
+        except BaseException:
+            self._broken(Failure())
         self.feeding = False
         # What came behind a PROXY header, or nothing.
         self.dataReceived(self.clearLineBuffer())
@@ -232,9 +236,9 @@ class Arrival(BrakedLineReceiver):
     def _start_dialog(self, session: Session) -> None:
         raise NotImplementedError
 
-    def _try(self, act: Callable[..., Step], *arguments: Any) -> None:
+    def _obey(self, step: Step) -> None:
         """
-        Take a step of the dialog.
+        Say the replies of a step of the dialog and carry out its directive, at once or later.
         """
         raise NotImplementedError
 

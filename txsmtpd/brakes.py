@@ -18,6 +18,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 STEP, UNREAD, CONTENT = 1, 2, 4
@@ -78,6 +79,12 @@ class BrakedLineReceiver(LineReceiver):
         """
         raise NotImplementedError
 
+    def _broken(self, failure: Failure) -> None:
+        """
+        A line or raw data came to an exception, which is a defect of our own.
+        """
+        raise NotImplementedError
+
     def dataReceived(self, data: bytes) -> None:
         if self.closing:
             return
@@ -88,9 +95,11 @@ class BrakedLineReceiver(LineReceiver):
         self.feeding = True
         try:
             self._feed()
-        finally:
-            self._buffer = self.clearLineBuffer()
-            self.feeding = False
+        except BaseException:
+            # Also what is no Exception: a hook has no business to end the process.
+            self._broken(Failure())
+        self._buffer = self.clearLineBuffer()
+        self.feeding = False
         if not self.closing:
             if self.brakes:
                 self._hold()
@@ -102,21 +111,23 @@ class BrakedLineReceiver(LineReceiver):
         short ones in one segment would cost the square of their number.
         """
         transport, delimiter, most = self.transport, self.delimiter, self.MAX_LENGTH
-        while not self.paused and not self.closing and not transport.disconnecting:
-            buffer, start = self._buffer, self._done
-            if start >= len(buffer):
-                return
+        width = len(delimiter)
+        while not (self.paused or self.closing or transport.disconnecting):
             if not self.line_mode:
-                self.rawDataReceived(self.clearLineBuffer())
+                data = self.clearLineBuffer()
+                if not data:
+                    return
+                self.rawDataReceived(data)
                 continue
+            buffer, start = self._buffer, self._done
             end = buffer.find(delimiter, start)
-            if end < 0 and len(buffer) - start < most + len(delimiter):
-                return
-            if end < 0 or end - start > most:
+            if 0 <= end <= start + most:
+                self._done = end + width
+                self.lineReceived(buffer[start:end])
+                continue
+            if end >= 0 or len(buffer) - start >= most + width:
                 self.lineLengthExceeded(self.clearLineBuffer())
-                return
-            self._done = end + len(delimiter)
-            self.lineReceived(buffer[start:end])
+            return
 
     def clearLineBuffer(self) -> bytes:
         """

@@ -33,14 +33,15 @@ class Departure(Arrival):
     _pending: Pending | None = None
     #: Fires when it ends, if it delivers a message.
     _delivering: Deferred[None] | None = None
+    #: Ends the session, however busy, if that is set.
+    _session_end: Deadline | None = None
     #: What the client is told as soon as that is possible.
     _farewell: Reply | None = None
 
     def connectionMade(self) -> None:
         #: Replies that are to be written.
         self._out: list[bytes] = []
-        self._deadline = Deadline(self.factory.reactor, self._expired)
-        self._session_end = Deadline(self.factory.reactor, self._session_expired)
+        self._deadline = Deadline(self.factory.deadlines, self._expired)
         super().connectionMade()
 
     def leave(self) -> None:
@@ -109,6 +110,14 @@ class Departure(Arrival):
             self._turn_away("the header took too long")
         else:
             self._say_goodbye(replies.TIMED_OUT)
+
+    def _limit_session(self, seconds: float) -> None:
+        """
+        Let the session go on no longer than that.
+        """
+        if seconds:
+            self._session_end = Deadline(self.factory.deadlines, self._session_expired)
+            self._session_end.within(seconds)
 
     def _session_expired(self) -> None:
         self._farewell = replies.TIMED_OUT

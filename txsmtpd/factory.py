@@ -22,6 +22,7 @@ from .core.content import Budget
 from .core.rules import Rules, make_rules
 from .core.settings import Settings
 from .core.verbs import LMTP_VERBS, VERBS
+from .deadline import Deadlines
 from .extensions.auth import Auth
 from .extensions.base import Extension
 from .extensions.chunking import Chunking
@@ -44,6 +45,7 @@ from .login import make_login, mechanisms_of, portal_of
 from .overrides import verbs_of
 from .protocol import SMTP
 from .sasl import MECHANISMS
+from .wire import Readers
 
 #: Makes an extension for a server with the given settings: usually its class.
 ExtensionMaker = Callable[[Settings], IExtension]
@@ -156,6 +158,8 @@ class SMTPFactory(ServerFactory):
         self._extensions = extensions
         self._budget = Budget(checked.content_memory)
         self.census = Census(checked, reactor)
+        self.readers = Readers()
+        self.deadlines = Deadlines(reactor)
         self.rules = self._make_rules()
 
     def beside(self, protocol: Any = None, **settings: Any) -> SMTPFactory:

@@ -13,6 +13,8 @@ from .census import Census
 from .core.rules import Rules
 from .core.session import Session
 from .core.settings import Settings
+from .deadline import Deadlines
+from .wire import Readers
 
 
 class Home(Protocol):
@@ -24,6 +26,8 @@ class Home(Protocol):
     settings: Settings
     reactor: IReactorTime
     census: Census
+    readers: Readers
+    deadlines: Deadlines
 
 
 def plain_address(address: Any) -> Any:

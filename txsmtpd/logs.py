@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from .core.replies import Reply
-from .core.session import Envelope, Session
+from .core.rules import Rules
+from .core.session import Envelope, Recipient, Session
 
 MASK = "********"
+
+# Of the module, because each look at a class's logger makes a new one.
+_log = Logger()
 
 
 # Mechanisms by name: another word behind AUTH may be a credential whose mechanism was forgotten.
@@ -59,18 +63,15 @@ class SessionLog:
     """
     The log of one session.
 
-    :param name_of: the name of the verb that a line begins with, or None if there is no such verb.
+    :param rules: they know which words are commands.
     """
 
-    log: ClassVar[Logger] = Logger()
     # Every connection, also an idle one, has one.
-    __slots__ = ("_log", "_messages", "_name_of", "session")
+    __slots__ = ("_messages", "_rules", "session")
 
-    def __init__(self, session: Session, name_of: Callable[[bytes], str | None]) -> None:
+    def __init__(self, session: Session, rules: Rules) -> None:
         self.session = session
-        self._name_of = name_of
-        # Each look at a class's logger makes a new one.
-        self._log = self.log
+        self._rules = rules
         self._messages = 0
 
     @property
@@ -89,13 +90,12 @@ class SessionLog:
         That takes longer than all else about it, because it looks for the level in a list that it
         sorts anew each time.
         """
-        log = self._log
-        log.observer(
+        _log.observer(
             {
-                "log_logger": log,
+                "log_logger": _log,
                 "log_level": LogLevel.info,
-                "log_namespace": log.namespace,
-                "log_source": log.source,
+                "log_namespace": _log.namespace,
+                "log_source": None,
                 "log_format": text,
                 "log_time": time.time(),
                 "event": event,
@@ -110,7 +110,7 @@ class SessionLog:
 
         :param secret: whether it is an answer to a challenge.
         """
-        shown = MASK if secret else masked(line, self._name_of(line) is not None)
+        shown = MASK if secret else masked(line, self._rules.name_of(line) is not None)
         self._tell("command", "{session} C: {line}", line=shown)
 
     def said(self, reply: Reply) -> None:
@@ -133,7 +133,7 @@ class SessionLog:
 
         :param line: the command that it answers, or None if it answers none.
         """
-        verb = "session" if line is None else self._name_of(line) or "unknown command"
+        verb = "session" if line is None else self._rules.name_of(line) or "unknown command"
         # The addresses are wanted; what other commands bring may be a password.
         command = masked(line, True) if line is not None and verb in ("MAIL", "RCPT") else verb
         self._tell(
@@ -150,7 +150,7 @@ class SessionLog:
     def transaction(
         self,
         envelope: Envelope,
-        addresses: Sequence[str],
+        recipients: Sequence[Recipient],
         size: int,
         verdicts: Sequence[Reply],
         gone: bool,
@@ -158,15 +158,17 @@ class SessionLog:
         """
         A message has come to its verdict, or under LMTP to one for each recipient.
 
-        :param addresses: those of all recipients.
+        :param recipients: all whom the client was told to be accepted.
         :param gone: whether the client has gone and will not hear of it.
         """
         reply, said = verdicts[0], "{reply}"
+        delivered = reply.positive
         if len(verdicts) > 1 and len(set(verdicts)) > 1:
             # The one that somebody may have to look after.
             reply = next((each for each in verdicts if not each.positive), reply)
+            delivered = any(each.positive for each in verdicts)
             said = "{verdicts}"
-        self._messages += any(each.positive for each in verdicts)
+        self._messages += delivered
         facts: dict[str, Any] = {}
         if envelope.forwarded:
             facts["forwarded"] = envelope.forwarded
@@ -178,7 +180,7 @@ class SessionLog:
             + "{unheard}",
             transaction=envelope.id,
             sender=envelope.mail_from,
-            recipients=addresses,
+            recipients=[recipient.address for recipient in recipients],
             size=size,
             priority=envelope.priority,
             reply=reply.text,
@@ -243,17 +245,17 @@ class SessionLog:
         :param gone: whether the client has gone, so that the hook may have been cancelled for that.
         """
         if not isinstance(error, CancelledError):
-            self._log.failure(
+            _log.failure(
                 "{session}: a hook failed",
                 Failure(error),
                 event="failure",
                 session=self._id,
             )
         elif not gone:
-            self._log.warn("{session}: a hook took too long", event="timeout", session=self._id)
+            _log.warn("{session}: a hook took too long", event="timeout", session=self._id)
 
     def broken(self, failure: Failure) -> None:
         """
         Something of our own has failed.
         """
-        self._log.failure("{session}: internal error", failure, event="defect", session=self._id)
+        _log.failure("{session}: internal error", failure, event="defect", session=self._id)

@@ -30,13 +30,13 @@ from .core.dialog import Dialog
 from .core.eager import eagerly
 from .core.outcomes import CLOSE, Body, Challenge, Directive, Outcome, Restart, Sink, Step
 from .core.replies import Reply
-from .core.session import Envelope, Session
+from .core.session import Envelope, Recipient, Session
 from .core.settings import Settings
 from .departure import Departure
 from .home import Home
 from .overrides import VerbMethods
-from .sending import send
 from .steps import Pending, Steps
+from .wire import shorten
 
 #: Replies that are collected before they are written.
 BATCH = 256
@@ -51,8 +51,8 @@ class SMTP(VerbMethods, Departure):
     #: Octets in a line; a longer one, even unfinished, ends the connection.
     MAX_LENGTH = 65536
 
-    #: Whether replies need not wait for the reactor (see :mod:`txsmtpd.sending`).
-    sends_at_once = True
+    #: Whether a plain TCP connection does without some of the reactor (see :mod:`txsmtpd.wire`).
+    shortens = True
 
     factory: Home
     dialog: Dialog
@@ -87,15 +87,15 @@ class SMTP(VerbMethods, Departure):
     # What the transport calls.
 
     def connectionMade(self) -> None:
+        if self.shortens:
+            shorten(self.transport, self.factory.readers)
         super().connectionMade()
         self._verbose = self.settings.verbose
         self._arrive()
 
     def _start_dialog(self, session: Session) -> None:
-        steps = Steps(self._failed, self._outlive, self.factory.reactor, self._say_early)
-        self.dialog = Dialog(self.factory.rules, steps, self, session)
-        self._command = self.dialog.command
-        self._session_end.within(self.settings.session_timeout)
+        self.dialog = Dialog(self.factory.rules, _Steps(self), self, session)
+        self._limit_session(self.settings.session_timeout)
         self._watch()
 
     def dataReceived(self, data: bytes) -> None:
@@ -111,12 +111,13 @@ class SMTP(VerbMethods, Departure):
         self._line = line
         if self._verbose:
             self._log.heard(line, secret=self._challenge is not None)
-        self._try(self._command, line)
+        challenge = self._challenge
+        self._obey(
+            self.dialog.command(line) if challenge is None else self._answer(challenge, line)
+        )
 
-    def _answer(self, line: bytes) -> Step:
-        challenge, self._challenge = self._challenge, None
-        assert challenge is not None
-        self._command = self.dialog.command
+    def _answer(self, challenge: Challenge, line: bytes) -> Step:
+        self._challenge = None
         # The log may have this, not the answer.
         self._line = challenge.verb.encode()
         return self.dialog.response(challenge, line)
@@ -128,15 +129,12 @@ class SMTP(VerbMethods, Departure):
         self._progress = True
         body = self._body
         assert body is not None
-        try:
-            content, leftover = body.reader.feed(data)
-            waiting = body.sink.write(content) if content else None
-            if waiting is None:
-                self._content_taken(body, leftover)
-            else:
-                self._drive(waiting, CONTENT, lambda _: self._content_taken(body, leftover))
-        except BaseException:
-            self._broken(Failure())
+        content, leftover = body.reader.feed(data)
+        waiting = body.sink.write(content) if content else None
+        if waiting is None:
+            self._content_taken(body, leftover)
+        else:
+            self._drive(waiting, CONTENT, lambda _: self._content_taken(body, leftover))
 
     def readConnectionLost(self) -> None:
         """
@@ -154,7 +152,8 @@ class SMTP(VerbMethods, Departure):
         self._lost = self.closing = True
         # An exchange ends with the client.
         self._challenge = None
-        self._session_end.stop()
+        if self._session_end is not None:
+            self._session_end.stop()
         if self._delivering is None:
             self._deadline.stop()
         if not self._admitted:
@@ -174,7 +173,7 @@ class SMTP(VerbMethods, Departure):
             # Last, because a server that stops waits for nothing that it hears of later.
             self.factory.census.release(self)
 
-    def _outlive(self, work: Deferred[Any]) -> None:
+    def outlive(self, work: Deferred[Any]) -> None:
         """
         Let something go on that nobody waits for, but no longer than any hook.
         """
@@ -182,24 +181,13 @@ class SMTP(VerbMethods, Departure):
             work.addTimeout(seconds, self.factory.reactor, lambda result, timeout: result)
         self.factory.census.outlive(work)
 
-    def _failed(self, error: BaseException) -> None:
+    def hook_failed(self, error: BaseException) -> None:
+        """
+        Log what a hook should not have raised.
+        """
         self._log.failed(error, self._lost)
 
     # What comes of it.
-
-    def _try(self, act: Callable[..., Step], *arguments: Any) -> None:
-        """
-        Take a step of the dialog.
-        """
-        try:
-            step = act(*arguments)
-            if isinstance(step, Outcome):
-                self._obey(step)
-            else:
-                self._drive(step, STEP, self._obey)
-        except BaseException:
-            # Also what is no Exception: a hook has no business to end the process.
-            self._broken(Failure())
 
     def _drive(
         self, waiting: Any, brake: int, then: Callable[[Any], None], *, delivers: bool = False
@@ -241,27 +229,29 @@ class SMTP(VerbMethods, Departure):
         self._give_hook_time()
 
     def _broken(self, failure: Failure) -> None:
-        """
-        A defect of our own: the dialog cannot be trusted any more.
-        """
+        # The dialog cannot be trusted any more.
         self._log.broken(failure)
         if not self.closing:
             self._say_goodbye(replies.UNAVAILABLE)
 
-    def _obey(self, outcome: Outcome) -> None:
+    def _obey(self, step: Step) -> None:
         """
-        Say the replies and carry out the directive.
+        Say the replies of a step of the dialog and carry out its directive, at once or later.
         """
+        if not isinstance(step, Outcome):
+            self._drive(step, STEP, self._obey)
+            return
         if self._lost:
             return
-        for reply in outcome.replies:
-            self._out.append(reply.wire)
+        out = self._out
+        for reply in step.replies:
+            out.append(reply.wire)
             if reply.code >= 400 or self._verbose:
                 self._note(reply)
-        if len(self._out) > BATCH:
+        if len(out) > BATCH:
             self._flush()
-        if outcome.then is not None:
-            self._carry_out(outcome.then)
+        if step.then is not None:
+            self._carry_out(step.then)
 
     def _carry_out(self, then: Directive) -> None:
         if isinstance(then, Body):
@@ -272,12 +262,12 @@ class SMTP(VerbMethods, Departure):
         elif then is CLOSE:
             self.close()
         elif isinstance(then, Challenge):
-            self._challenge, self._command = then, self._answer
+            self._challenge = then
         elif isinstance(then, Restart):
             self.dialog.replace_client(then)
             self._log.introduced(self.session)
             if self._has_room():
-                self._try(self.dialog.greet)
+                self._obey(self.dialog.greet())
         else:
             # What has come in the clear may come from somebody else.
             self.clearLineBuffer()
@@ -290,12 +280,10 @@ class SMTP(VerbMethods, Departure):
             return
         self._body = None
         self.take_back(leftover)
-        then = self._obey
+        then: Callable[[Any], None] = self._obey
         if body.delivers:
-            envelope = self.dialog.envelope
-            # Now, because the step ends the transaction.
-            addresses = [recipient.address for recipient in self.dialog.recipients]
-            then = partial(self._delivered, envelope, addresses, body.sink)
+            # What there is now, because the step ends the transaction.
+            then = partial(self._delivered, self.dialog.envelope, self.dialog.recipients, body.sink)
         step = self.dialog.content(body)
         if isinstance(step, Outcome):
             then(step)
@@ -303,12 +291,12 @@ class SMTP(VerbMethods, Departure):
             self._drive(step, STEP, then, delivers=body.delivers)
 
     def _delivered(
-        self, envelope: Envelope, addresses: list[str], sink: Sink, outcome: Outcome
+        self, envelope: Envelope, recipients: list[Recipient], sink: Sink, outcome: Outcome
     ) -> None:
-        self._log.transaction(envelope, addresses, sink.size, sink.verdicts, self._lost)
+        self._log.transaction(envelope, recipients, sink.size, sink.verdicts, self._lost)
         self._obey(outcome)
 
-    def _say_early(self, reply: Reply) -> None:
+    def say_early(self, reply: Reply) -> None:
         """
         Say one of several replies while the others are waited for.
         """
@@ -331,10 +319,7 @@ class SMTP(VerbMethods, Departure):
     def _flush(self) -> None:
         data = b"".join(self._out)
         self._out.clear()
-        if self.sends_at_once:
-            send(self.transport, data)
-        else:
-            self.transport.write(data)
+        self.transport.write(data)
 
     def afterInput(self) -> None:
         if self.closing:
@@ -348,6 +333,28 @@ class SMTP(VerbMethods, Departure):
             self._part_if_due()
         if self._half_closed and not self.brakes and not self.closing:
             self.close()
+
+
+class _Steps(Steps):
+    """
+    Those of one connection.
+    """
+
+    # Not its methods, each of which would be an object of its own.
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: SMTP) -> None:
+        super().__init__(protocol.factory.reactor)
+        self._protocol = protocol
+
+    def report(self, error: BaseException) -> None:
+        self._protocol.hook_failed(error)
+
+    def outlive(self, work: Deferred[Any]) -> None:
+        self._protocol.outlive(work)
+
+    def say(self, reply: Reply) -> None:
+        self._protocol.say_early(reply)
 
 
 class LMTP(SMTP):

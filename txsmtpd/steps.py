@@ -47,27 +47,32 @@ def _as_twisted_has_it(result: Any) -> Any:
 
 class Steps:
     """
-    A :class:`~txsmtpd.core.outcomes.Runner`.
-
-    :param report: told of exceptions that nobody else hears of.
-    :param outlive: given what may go on when the client has gone.
-    :param say: sends a reply before the step that it belongs to has ended.
+    A :class:`~txsmtpd.core.outcomes.Runner`, less what a connection does in its own way.
     """
 
     # Every connection, also an idle one, has one.
-    __slots__ = ("_clock", "_outlive", "report", "say")
+    __slots__ = ("_clock",)
 
-    def __init__(
-        self,
-        report: Callable[[Any], None],
-        outlive: Callable[[Deferred[Any]], None],
-        clock: IReactorTime,
-        say: Callable[[Reply], None] = _ignore,
-    ) -> None:
-        self.report = report
-        self.say = say
-        self._outlive = outlive
+    def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
+
+    def report(self, error: Any) -> None:
+        """
+        Hear of an exception that nobody else hears of.
+        """
+        raise NotImplementedError
+
+    def outlive(self, work: Deferred[Any]) -> None:
+        """
+        Take over what may go on when the client has gone.
+        """
+        raise NotImplementedError
+
+    def say(self, reply: Reply) -> None:
+        """
+        Send a reply before the step that it belongs to has ended.
+        """
+        raise NotImplementedError
 
     def pause(self, seconds: float) -> Deferred[None]:
         """
@@ -131,7 +136,7 @@ class Steps:
             except Exception as error:
                 self.report(error)
             if late is not None and not late.called:
-                self._outlive(late)
+                self.outlive(late)
                 # Its time may be up.
                 late.addErrback(_ignore)
             waiting.errback(GivenUp())
@@ -179,7 +184,7 @@ class Steps:
             self.report(error)
         else:
             if isinstance(waiting, Deferred):
-                self._outlive(waiting)
+                self.outlive(waiting)
                 waiting.addErrback(self._report_failure)
 
     def _report_failure(self, failure: Failure) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import attrs
 
 _END = b"\r\n.\r\n"
+_DOT = b"\r\n."
 
 
 @attrs.define
@@ -39,8 +40,14 @@ class DotReader:
             self._held, self._borrowed = b"", False
         data = self._held + data
         # Backwards bytes are searched several times faster.
-        has_dots = data.rfind(b"\r\n.") >= 0
-        end = data.find(_END) if has_dots else -1
+        dot = data.rfind(_DOT)
+        if dot < 0:
+            end = -1
+        elif data.startswith(_END, dot) and data.rfind(_DOT, 0, dot) < 0:
+            # A small message has no other dot than the one that ends it.
+            end, dot = dot, -1
+        else:
+            end = data.find(_END)
         if end < 0:
             leftover = None
             whole = len(data) - _length_of_tail(data)
@@ -48,9 +55,9 @@ class DotReader:
             leftover = data[end + len(_END) :]
             whole = end + 2
         content, self._held = data[:whole], data[whole:]
-        if has_dots:
+        if dot >= 0:
             # Before the end, every dot that begins a line is a stuffed one.
-            content = content.replace(b"\r\n.", b"\r\n")
+            content = content.replace(_DOT, b"\r\n")
         if self._borrowed and content:
             content, self._borrowed = content[2:], False
         return content, leftover

@@ -67,15 +67,26 @@ class Context:
         #: What to do when the client goes or what was learnt from it is forgotten, such as to log
         #: out who has logged in.
         self.at_end: list[Callable[[], Any]] = []
-        # The session as it was when the client was greeted.
+        # The session as it was when the client was greeted, where it may have to be forgotten.
         self._as_greeted = session
         # The same before the CONNECT hooks could note anything, if there are some.
         self._unmet: Session | None = None
+        self._envelope: Envelope | None = None
         self._transactions = 1
         self._begin_transaction()
 
+    @property
+    def envelope(self) -> Envelope:
+        """
+        The transaction.
+        """
+        # Made when somebody looks, because most connections are idle between two of them.
+        if self._envelope is None:
+            self._envelope = Envelope(id=f"{self.session.id}.{self._transactions}")
+        return self._envelope
+
     def _begin_transaction(self) -> None:
-        self.envelope = Envelope(id=f"{self.session.id}.{self._transactions}")
+        self._envelope = None
         #: What the client was told is accepted, whatever becomes of the envelope's own list in the
         #: hands of hooks.
         self.recipients: list[Recipient] = []
@@ -87,7 +98,7 @@ class Context:
         if self.delivery is not None:
             self.delivery.abort(reason)
             self.delivery = None
-        if self.envelope.mail_from is not None:
+        if self._envelope is not None and self._envelope.mail_from is not None:
             self._transactions += 1
         self._begin_transaction()
         self.echo = False
@@ -96,12 +107,16 @@ class Context:
         """
         Note what is known about the client before it has said anything.
         """
-        self._as_greeted = copied(self.session)
+        # For most servers that would be a quarter of what an idle connection has in memory.
+        if self.rules.forgets:
+            self._as_greeted = copied(self.session)
 
     def forget(self) -> None:
         """
         Forget what was learnt from the client (RFC 3207 section 4.2): what its address, a PROXY
         header and the CONNECT hooks had told before stays.
+
+        :raise RuntimeError: if no verb of this server says that it forgets.
         """
         self.begin_again(self._as_greeted, "forgotten")
         self.remember()
@@ -109,7 +124,12 @@ class Context:
     def begin_again(self, session: Session, reason: str) -> None:
         """
         Go on with another session, as if nothing was said yet.
+
+        :raise RuntimeError: if no verb of this server says that it forgets: then it is not known
+            what there was before.
         """
+        if not self.rules.forgets:
+            raise RuntimeError("a verb that makes the server forget the client has to say so")
         self.reset(reason)
         self.end_login()
         self.session = session
@@ -210,9 +230,11 @@ class Context:
         if hook is None:
             return conclude(default)
         try:
-            verdict = self.started(hook(self.server, self.session, self.envelope, *arguments))
+            verdict = hook(self.server, self.session, self.envelope, *arguments)
             if is_later(verdict):
-                return self._conclude_later(verdict, default, conclude, utf8)
+                verdict = self.runner.start(verdict)
+                if is_later(verdict):
+                    return self._conclude_later(verdict, default, conclude, utf8)
             reply = self.judge(verdict, default, utf8=utf8)
         except Rejected as refusal:
             reply = self.judge(refusal.reply, default, utf8=utf8)

@@ -8,9 +8,9 @@ only there can the client hear of it (RFC 5321 section 4.5.4).
 from __future__ import annotations
 
 import io
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from .content import LineMeter, has_bare_newline, normalize_newlines
 from .context import Context, itself
@@ -30,14 +30,17 @@ from .replies import (
 )
 from .verdicts import Verdicts
 
+T = TypeVar("T")
+
 _NOT_ASCII = Reply(554, "5.6.1", ("The message is not ASCII",))
 
 
-async def begin(context: Context, verb: str) -> Delivery:
+async def begin(context: Context, verb: str, conclude: Callable[[Delivery], T]) -> T:
     """
     Ask whether a message may come, and open every handler that wants it as it comes.
 
     :param verb: ``DATA`` or ``BDAT``, whose chunks keep their newlines as they are.
+    :param conclude: makes of the message what is returned.
     :raise Rejected: if an extension refuses.
     :raise Declined: if a limit or a handler does.
     """
@@ -54,7 +57,7 @@ async def begin(context: Context, verb: str) -> Delivery:
     delivery = Delivery(context, go_ahead, newlines)
     await delivery.open()
     context.delivery = delivery
-    return delivery
+    return conclude(delivery)
 
 
 class Delivery:
@@ -113,10 +116,11 @@ class Delivery:
         :raise Declined: if what a hook returned for a receiver is a verdict.
         :raise TypeError: if it is nothing at all.
         """
+        if receiver is None or hasattr(receiver, "write"):
+            return
         if isinstance(receiver, (Reply, str, bytes)):
             raise Declined(self._context.judge(receiver, GO_AHEAD))
-        if receiver is not None and not hasattr(receiver, "write"):
-            raise TypeError(f"open_content returned {type(receiver).__name__}, no receiver")
+        raise TypeError(f"open_content returned {type(receiver).__name__}, no receiver")
 
     def write(self, chunk: bytes) -> Coroutine[Any, Any, None] | None:
         """
@@ -151,9 +155,11 @@ class Delivery:
             if receiver is None:
                 continue
             try:
-                answer = self._context.started(receiver.write(chunk))
-                if is_later(answer):
-                    pending.append(answer)
+                answer = receiver.write(chunk)
+                if answer is not None:
+                    answer = self._context.started(answer)
+                    if is_later(answer):
+                        pending.append(answer)
             except Rejected as refusal:
                 self._give_up(self._context.judge(refusal.reply, DELIVERED), pending)
                 return None
@@ -243,7 +249,7 @@ class Delivery:
             self._release()
         then = None
         for reply in self.verdicts:
-            if reply.positive:
+            if reply.code < 400:
                 context.errors = 0
             elif reply.code == 421:
                 then = CLOSE

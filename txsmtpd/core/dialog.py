@@ -119,8 +119,8 @@ class Dialog(Context):
         :param line: as it came, without its CRLF.
         """
         word, _, rest = line.rstrip(b" \t").partition(b" ")
-        verbs = self.rules.verbs
-        known = verbs.get(word) or verbs.get(word.upper())
+        rules = self.rules
+        known = rules.verbs.get(word) or rules.verbs.get(word.upper())
         if known is None:
             return self._unknown(word)
         name, verb = known
@@ -129,7 +129,7 @@ class Dialog(Context):
         except UnicodeDecodeError:
             # U+FFFD stands for what is no UTF-8; the grammar refuses it.
             argument = rest.decode("utf-8", "replace")
-        target = self.rules.table[self.state].get(name)
+        target = rules.table[self.state].get(name)
         try:
             obstacle = self._obstacle(len(line), name, verb, argument)
             if obstacle is None and target is None:
@@ -251,10 +251,10 @@ class Dialog(Context):
 
     def _settled(self, outcome: Outcome) -> Outcome:
         """
-        What every outcome goes through: a 421 closes, and so does junk if there is too much.
+        What every refusal goes through: a 421 closes, and so does junk if there is too much.
         """
         said = outcome.replies
-        if not said or outcome.then is CLOSE:
+        if not said or said[-1].code < 400 or outcome.then is CLOSE:
             return outcome
         if said[-1].code == 421:
             return Outcome(said, CLOSE)

@@ -56,7 +56,9 @@ class Sink(Protocol):
         """
 
 
-@attrs.frozen(eq=False)
+# Not frozen, though nobody changes one: there is one for every message, and attrs makes a frozen
+# instance in more than twice the time.  The same goes for `Outcome`.
+@attrs.define(eq=False)
 class Body:
     """
     Read content until `reader` sees its end, passing it to `sink`.
@@ -122,8 +124,6 @@ class Restart:
 Directive: TypeAlias = Body | Close | Challenge | UpgradeTLS | Restart
 
 
-# Not frozen, though nobody changes one: there is one for every command, and attrs makes a frozen
-# instance in three times the time.
 @attrs.define(eq=False)
 class Outcome:
     """
@@ -166,6 +166,8 @@ class Verb:
     follows: bool = False
     #: Whether it does more than to reply.
     acts: bool = True
+    #: Whether it may make the server forget the client: then what was known before is kept for it.
+    forgets: bool = False
     #: Whether HELP names it.
     listed: bool = True
     #: Octets in a line, CRLF included, and what a longer one is told.

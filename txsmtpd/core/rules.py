@@ -46,6 +46,18 @@ def _parameters(claims: Iterable[tuple[IExtension, Mapping[str, Any]]]) -> dict[
     return known
 
 
+class Checks:
+    """
+    Judges of MAIL or RCPT commands.
+    """
+
+    def __init__(self, judges: Iterable[Check]) -> None:
+        #: Those of a command with parameters.
+        self.all = tuple(judges)
+        #: Those of one without.
+        self.without = tuple(c for c in self.all if not getattr(c, "of_parameters", False))
+
+
 @attrs.frozen(eq=False)
 class Rules:
     """
@@ -63,13 +75,15 @@ class Rules:
     commands: str
     #: The verbs of the core and the extensions, also those that a subclass has replaced.
     builtin: Mapping[str, Verb]
+    #: Whether one of them may make the server forget the client.
+    forgets: bool
     table: Table
     mail_parameters: Mapping[str, Parameter]
     rcpt_parameters: Mapping[str, Parameter]
     # The roles that some extension plays; those that it inherits do nothing and are not called.
     gates: tuple[Callable[[Session, str], Reply | None], ...]
-    mail_checks: tuple[Check, ...]
-    rcpt_checks: tuple[Check, ...]
+    mail_checks: Checks
+    rcpt_checks: Checks
     content_checks: tuple[Callable[[Session, Envelope, str], None], ...]
     #: Shared by all connections.
     budget: Budget
@@ -160,12 +174,13 @@ def make_rules(
         verbs={name.encode("ascii"): (name, verb) for name, verb in {**builtin, **own}.items()},
         commands=" ".join(sorted(n for n, verb in {**builtin, **own}.items() if verb.listed)),
         builtin=builtin,
+        forgets=any(verb.forgets for verb in builtin.values()),
         table=table,
         mail_parameters=_parameters((e, e.mail_parameters()) for e in extensions),
         rcpt_parameters=_parameters((e, e.rcpt_parameters()) for e in extensions),
         gates=played("gate"),
-        mail_checks=played("check_mail"),
-        rcpt_checks=played("check_rcpt"),
+        mail_checks=Checks(played("check_mail")),
+        rcpt_checks=Checks(played("check_rcpt")),
         content_checks=played("check_content"),
         budget=budget or Budget(settings.content_memory),
     )

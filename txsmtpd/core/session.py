@@ -93,7 +93,7 @@ class Session:
     proxy: Any = None
     #: What XCLIENT has said, by the names of its attributes, such as ``NAME`` and ``ADDR``: as it
     #: was meant, without xtext, but ``[UNAVAILABLE]`` and ``[TEMPUNAVAIL]`` as they are.
-    xclient: Mapping[str, str] = attrs.field(factory=dict)
+    xclient: Mapping[str, str] = MappingProxyType({})
     #: The client's name in the DNS, if XCLIENT has said it.
     client_name: str | None = None
     #: Whether it is one of LMTP (RFC 2033).

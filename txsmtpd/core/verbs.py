@@ -14,7 +14,7 @@ from typing import Any
 from . import grammar, replies, trace
 from .content import DotReader
 from .context import Context
-from .delivery import begin
+from .delivery import Delivery, begin
 from .eager import eagerly
 from .hooks import Hook
 from .outcomes import CLOSE, Body, Outcome, Step, Verb
@@ -103,15 +103,17 @@ def mail(context: Context, argument: str) -> Step:
     """
     MAIL (RFC 5321 section 4.1.1.2).
     """
-    text = _after_keyword(argument, "FROM:", _BAD_MAIL)
+    text = _after_keyword(argument, "FROM", _BAD_MAIL)
     utf8 = not text.isascii() and _asks_for_utf8(text)
     address, rest = _path(context, text, utf8, replies.BAD_SENDER)
     options = Parameters()
+    checks = context.rules.mail_checks.without
     if rest:
         options = _options(context, rest, utf8, context.rules.mail_parameters)
-    for check in context.rules.mail_checks:
+        checks = context.rules.mail_checks.all
+    for check in checks:
         check(context.session, context.envelope, options)
-    if not (context.envelope.smtp_utf8 or text.isascii()):
+    if not (text.isascii() or context.envelope.smtp_utf8):
         # It was asked for, but is not offered.
         raise Rejected(replies.NEEDS_SMTPUTF8)
     opened = partial(_opened, context, address, options)
@@ -150,20 +152,22 @@ def rcpt(context: Context, argument: str) -> Step:
     RCPT (RFC 5321 section 4.1.1.3).
     """
     envelope = context.envelope
-    text = _after_keyword(argument, "TO:", _BAD_RCPT)
+    text = _after_keyword(argument, "TO", _BAD_RCPT)
     address, rest = _path(context, text, envelope.smtp_utf8, replies.BAD_RECIPIENT)
     if not address:
         raise Rejected(replies.BAD_RECIPIENT)
     options = Parameters()
+    checks = context.rules.rcpt_checks.without
     if rest:
         options = _options(context, rest, envelope.smtp_utf8, context.rules.rcpt_parameters)
+        checks = context.rules.rcpt_checks.all
     if 0 < context.settings.max_recipients <= len(context.recipients):
         raise Rejected(replies.TOO_MANY_RECIPIENTS)
-    for check in context.rules.rcpt_checks:
+    for check in checks:
         check(context.session, envelope, options)
-    addressed = partial(_addressed, context, address, options)
     if context.hooks.RCPT is None:
-        return Outcome(_RECIPIENT_OK, None, partial(addressed, replies.RECIPIENT_OK))
+        commit = partial(_addressed, context, address, options, replies.RECIPIENT_OK)
+        return Outcome(_RECIPIENT_OK, None, commit)
     # What the list looks like before the hook tells whether the hook has changed it.
     before, options_before = list(envelope.rcpt_tos), list(envelope.rcpt_options)
 
@@ -171,7 +175,9 @@ def rcpt(context: Context, argument: str) -> Step:
         if not reply.positive:
             # One handler may have added whom the next one refused.
             envelope.rcpt_tos, envelope.rcpt_options = before, options_before
-        return Outcome((reply,), None, partial(addressed, reply, before))
+        return Outcome(
+            (reply,), None, partial(_addressed, context, address, options, reply, before)
+        )
 
     return context.ask(context.hooks.RCPT, replies.RECIPIENT_OK, conclude, address, options)
 
@@ -195,12 +201,12 @@ def _addressed(
 def _after_keyword(argument: str, keyword: str, otherwise: Reply) -> str:
     """
     What follows ``FROM:`` or ``TO:`` and one optional space, which many clients send.
+
+    :param keyword: without the colon.
     """
-    end = len(keyword)
-    if argument[:end].upper() != keyword:
-        raise Rejected(otherwise)
-    text = argument[end + 1 :] if argument[end : end + 1] == " " else argument[end:]
-    if not text:
+    found, _, text = argument.partition(":")
+    text = text.removeprefix(" ")
+    if found.upper() != keyword or not text:
         raise Rejected(otherwise)
     return text
 
@@ -260,11 +266,10 @@ def data(context: Context, argument: str) -> Step:
     DATA (RFC 5321 section 4.1.1.4).
     """
     _nothing(argument)
-    return eagerly(_receive(context))
+    return eagerly(begin(context, "DATA", _receive))
 
 
-async def _receive(context: Context) -> Outcome:
-    delivery = await begin(context, "DATA")
+def _receive(delivery: Delivery) -> Outcome:
     return Outcome((delivery.go_ahead,), Body(DotReader(), delivery))
 
 

@@ -32,7 +32,7 @@ from ..core.session import Envelope, Parameters, Session
 from ..core.settings import Settings
 from ..core.states import READY, Table
 from ..sasl import MECHANISMS, Call, Check, Circumstances, Denied, Exchange, Malformed, Mechanism
-from .base import Extension
+from .base import Extension, of_parameters
 from .behalf import may_speak
 
 #: Seconds that a failed attempt costs.
@@ -113,6 +113,7 @@ class Auth(Extension):
     def mail_parameters(self) -> Mapping[str, Any]:
         return {"AUTH": _sender}
 
+    @of_parameters
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
         envelope.auth = options.values.get("AUTH")
 

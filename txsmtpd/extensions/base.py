@@ -28,6 +28,15 @@ def _does_nothing(method: F) -> F:
     return method
 
 
+def of_parameters(method: F) -> F:
+    """
+    Mark a `check_mail` or `check_rcpt` that has nothing to do where a command has no parameters, as
+    most have none: it is not called for them.
+    """
+    method.of_parameters = True  # type: ignore[attr-defined]
+    return method
+
+
 @implementer(IExtension)
 class Extension:
     """

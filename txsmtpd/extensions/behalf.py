@@ -68,6 +68,8 @@ class OnBehalf(Extension):
     name: str
     #: The attributes in the order of the EHLO reply.
     readers: ClassVar[Mapping[str, Reader]]
+    #: Whether the client that there was is forgotten.
+    forgets: ClassVar[bool] = False
     #: When it is legal, and what state follows: before EHLO too, as Postfix has it.
     follows: ClassVar[Mapping[State, State]] = {START: START, READY: READY}
 
@@ -79,7 +81,8 @@ class OnBehalf(Extension):
         return " ".join((self.name, *self.readers)) if may_speak(self.settings, session) else None
 
     def verbs(self) -> Mapping[str, Verb]:
-        return {self.name: Verb(self._run, self._syntax)}
+        forgets = self.forgets and bool(self.settings.trusted_proxies)
+        return {self.name: Verb(self._run, self._syntax, forgets=forgets)}
 
     def rows(self) -> Table:
         return {state: {self.name: then} for state, then in self.follows.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import attrs
@@ -58,15 +59,12 @@ def bdat(context: Context, argument: str) -> Step:
     if chunk is None:
         return Outcome((_MALFORMED,), CLOSE)
     if isinstance(context.delivery, Delivery):
-        return _receive(context, context.delivery, *chunk)
-    return eagerly(_begin(context, *chunk))
+        return _receive(context, *chunk, context.delivery)
+    receive = partial(_receive, context, *chunk)
+    return eagerly(delivery.begin(context, "BDAT", receive))
 
 
-async def _begin(context: Context, octets: int, last: bool) -> Outcome:
-    return _receive(context, await delivery.begin(context, "BDAT"), octets, last)
-
-
-def _receive(context: Context, message: Delivery, octets: int, last: bool) -> Outcome:
+def _receive(context: Context, octets: int, last: bool, message: Delivery) -> Outcome:
     limit = context.settings.data_size_limit
     if 0 < limit < message.size + octets:
         message.refuse(replies.TOO_BIG)

@@ -14,7 +14,7 @@ import attrs
 from ..core.replies import Rejected, Reply
 from ..core.session import Envelope, Parameters, Session
 from ..core.settings import Settings
-from .base import Extension, utc_now
+from .base import Extension, of_parameters, utc_now
 
 # Section 4
 #   by-value = by-time ";" by-mode [by-trace]
@@ -82,5 +82,6 @@ class DeliverBy(Extension):
         if seconds < self.minimum:
             raise Rejected(Reply(555, "5.5.4", (f"BY wants at least {self.minimum} seconds",)))
 
+    @of_parameters
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
         envelope.deliver_by = options.values.get("BY")

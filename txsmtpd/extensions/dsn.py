@@ -11,7 +11,7 @@ import attrs
 
 from ..core import grammar
 from ..core.session import Envelope, Parameters, Session
-from .base import Extension
+from .base import Extension, of_parameters
 
 # Sections 4.2 and 4.4, in characters as they are sent.
 _ORCPT_LIMIT = 500
@@ -88,6 +88,7 @@ class DeliveryStatus(Extension):
     def rcpt_parameters(self) -> Mapping[str, Any]:
         return {"NOTIFY": _notify, "ORCPT": _orcpt}
 
+    @of_parameters
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
         values = options.values
         if "RET" in values or "ENVID" in values:

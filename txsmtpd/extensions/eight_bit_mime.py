@@ -11,7 +11,7 @@ from typing import Any
 from ..core.grammar import ascii_upper
 from ..core.replies import BAD_SEQUENCE, Rejected
 from ..core.session import Envelope, Parameters, Session
-from .base import Extension
+from .base import Extension, of_parameters
 from .chunking import Chunking
 
 
@@ -36,6 +36,7 @@ class EightBitMIME(Extension):
             return body
         raise ValueError("wants 7BIT or 8BITMIME, or BINARYMIME if it is offered")
 
+    @of_parameters
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
         envelope.body = options.values.get("BODY")
 

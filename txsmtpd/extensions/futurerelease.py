@@ -14,7 +14,7 @@ import attrs
 from ..core.replies import Rejected, Reply
 from ..core.session import Envelope, Parameters, Session
 from ..core.settings import Settings
-from .base import Extension, utc_now
+from .base import Extension, of_parameters, utc_now
 from .deliverby import DeliverByValue
 
 # Section 3
@@ -111,6 +111,7 @@ class FutureRelease(Extension):
         if not timedelta(0) < interval <= timedelta(seconds=self.max_interval):
             raise ValueError("wants a time that comes, but not too late")
 
+    @of_parameters
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
         hold, other = options.values.get("HOLDFOR"), options.values.get("HOLDUNTIL")
         if hold is not None and other is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.session import Envelope, Parameters, Session
 from ..core.settings import Settings
-from .base import Extension
+from .base import Extension, of_parameters
 
 # Section 7
 #   priority-value   = (["-"] NZDIGIT) / "0"
@@ -49,6 +49,7 @@ class MTPriority(Extension):
     def mail_parameters(self) -> Mapping[str, Any]:
         return {"MT-PRIORITY": _priority}
 
+    @of_parameters
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
         envelope.priority = options.values.get("MT-PRIORITY")
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.session import Envelope, Parameters, Session
-from .base import Extension, flag
+from .base import Extension, flag, of_parameters
 
 
 class RequireTLS(Extension):
@@ -28,5 +28,6 @@ class RequireTLS(Extension):
     def mail_parameters(self) -> Mapping[str, Any]:
         return {"REQUIRETLS": flag}
 
+    @of_parameters
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
         envelope.require_tls = options.values.get("REQUIRETLS", False)

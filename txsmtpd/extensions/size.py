@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.replies import TOO_BIG, Rejected
 from ..core.session import Envelope, Parameters, Session
-from .base import Extension
+from .base import Extension, of_parameters
 
 # size-value ::= 1*20DIGIT
 _SIZE_VALUE = re.compile("[0-9]{1,20}")
@@ -36,5 +36,6 @@ class Size(Extension):
             raise Rejected(TOO_BIG)
         return size
 
+    @of_parameters
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
         envelope.size = options.values.get("SIZE")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.session import Envelope, Parameters, Session
-from .base import Extension, flag
+from .base import Extension, flag, of_parameters
 from .eight_bit_mime import EightBitMIME
 
 
@@ -27,5 +27,6 @@ class SMTPUTF8(Extension):
     def mail_parameters(self) -> Mapping[str, Any]:
         return {"SMTPUTF8": flag}
 
+    @of_parameters
     def check_mail(self, session: Session, envelope: Envelope, options: Parameters) -> None:
         envelope.smtp_utf8 = options.values.get("SMTPUTF8", False)

@@ -47,7 +47,8 @@ class StartTLS(Extension):
         return possible and not session.secure
 
     def verbs(self) -> Mapping[str, Verb]:
-        return {"STARTTLS": Verb(self._starttls, "STARTTLS")}
+        forgets = self.settings.context_factory is not None
+        return {"STARTTLS": Verb(self._starttls, "STARTTLS", forgets=forgets)}
 
     def rows(self) -> Table:
         # After HELO too, as Postfix has it: only the reply to EHLO cannot tell of it then.

@@ -50,6 +50,7 @@ class XClient(OnBehalf):
         "DESTPORT": optional(port),
     }
     follows: ClassVar[Mapping[State, State]] = {START: START, READY: START}
+    forgets = True
 
     def said(self, context: Context, attributes: dict[str, str]) -> Outcome:
         # The greeting answers it.

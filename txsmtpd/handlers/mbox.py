@@ -107,17 +107,30 @@ def from_line(sender: str, when: datetime) -> bytes:
     return f"From {name} {date}\n".encode("utf-8", "replace")
 
 
-def _make_lock_file(path: str) -> bool:
+def _make_lock_file(path: str) -> int | None:
+    """
+    :return: the file, open, or None if there is one of somebody else's.
+    """
     try:
-        os.close(os.open(path, _LOCK, 0o644))
+        return os.open(path, _LOCK, 0o644)
     except FileExistsError:
         # If two do this at the same time, one may remove what the other has made just then: there
         # is the second lock.
         with suppress(FileNotFoundError):
             if time.time() - os.lstat(path).st_mtime > STALE:
                 os.unlink(path)
-        return False
-    return True
+        return None
+
+
+def _remove_lock_file(fd: int, path: str) -> None:
+    try:
+        # Somebody who took ours for one that was left behind may have made another.  That has not
+        # got the number of ours, which is open.
+        ours = os.path.samestat(os.fstat(fd), os.lstat(path))
+    finally:
+        os.close(fd)
+    if ours:
+        os.unlink(path)
 
 
 def _open(path: str) -> int:
@@ -142,13 +155,31 @@ def _open(path: str) -> int:
     return fd
 
 
-def _lock(fd: int) -> bool:
+def _lock(fd: int, path: str) -> bool:
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
-    # Some programs put a new file in the place of the old one.
-    return os.fstat(fd).st_nlink == 1
+    try:
+        # Some programs put a new file in the place of the old one, and may keep that.
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _lock_file(path: str) -> Iterator[bool]:
+    """
+    Have a file of this name, unless somebody else has.
+    """
+    fd = _make_lock_file(path)
+    try:
+        yield fd is not None
+    finally:
+        if fd is not None:
+            # The message is delivered or it is not: this changes nothing.
+            with suppress(OSError):
+                _remove_lock_file(fd, path)
 
 
 @contextmanager
@@ -156,22 +187,17 @@ def _locked(path: str) -> Iterator[int | None]:
     """
     Open the file and have both locks, or None if somebody else has one.
     """
-    lock = f"{path}.lock"
-    if not _make_lock_file(lock):
-        yield None
-        return
-    try:
+    with _lock_file(f"{path}.lock") as ours:
+        if not ours:
+            yield None
+            return
         fd = _open(path)
         try:
-            yield fd if _lock(fd) else None
+            yield fd if _lock(fd, path) else None
         finally:
             # What was fsynced is safe, whatever this says.
             with suppress(OSError):
                 os.close(fd)
-    finally:
-        # The message is delivered or it is not: this changes nothing.
-        with suppress(OSError):
-            os.unlink(lock)
 
 
 @attrs.define(eq=False)
@@ -346,8 +372,10 @@ class Mbox:
         :raise HandlerError: if a message could not be delivered.
         """
         try:
-            # If somebody reads it just now, it is there.
-            with _locked(self.path):
+            with _locked(self.path) as fd:
+                if fd is None:
+                    # Somebody uses it just now.
+                    os.close(_open(self.path))
                 sync_directory(os.path.dirname(self.path))
         except OSError as error:
             reason = error.strerror or type(error).__name__

@@ -10,21 +10,22 @@ Its exit status is the verdict, by sysexits.h and as Postfix has it.  Any other 
 by a signal, is 451: nobody has meant that for a verdict.  What it says goes to the log, and not to
 the client.
 
-A command that still runs when nobody waits for its verdict any more is killed, but not what that
-has started itself.  Its end counts, and not that of what it leaves behind in the background, which
-loses its standard output a second later.
+A command that still runs when nobody waits for its verdict any more, or when the server stops, is
+killed, but not what that has started itself.  Its end counts, and not that of what it leaves behind
+in the background, which loses its standard output a second later.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from shutil import which
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -32,7 +33,7 @@ from zope.interface import implementer
 
 from ..core import grammar
 from ..core.replies import DELIVERED, LOCAL_ERROR, TOO_MANY_RECIPIENTS, Reply
-from ..core.session import Envelope, Parameters, Session
+from ..core.session import Envelope, Parameters, Recipient, Session
 from ..interfaces import IContentHook, IRCPTHook, Verdict
 from .base import HandlerError
 from .spool import Spool, clean, client_address, shielded, user_name
@@ -43,8 +44,12 @@ PARALLEL = 20
 SAID = 1024
 #: Seconds that what a command has said may take to arrive when it has ended.
 LAST_WORDS = 1
+#: Seconds that commands may take to end when the server stops.
+STOPPING = 5
 #: Octets of recipients in one message: systems limit the length of a variable, Linux to 131072.
 ROOM = 100_000
+
+T = TypeVar("T")
 
 # src/global/sys_exits.c of Postfix.
 _EXITS = {
@@ -133,6 +138,51 @@ def _parts(address: str) -> dict[str, str]:
     return {"LOCAL": local, "USER": user, "EXTENSION": extension, "DOMAIN": domain}
 
 
+def _octets(address: str) -> int:
+    """
+    How many octets a line of one of those variables has.
+    """
+    return len(clean(address).encode()) + 1
+
+
+class _Room(Generic[T]):
+    """
+    How many octets a growing list takes up.
+
+    Every item is looked at once.  To look at all of them at each RCPT would take time that grows
+    with the square of their number, and that is the client's to choose.
+    """
+
+    def __init__(self, measure: Callable[[T], int]) -> None:
+        self._measure = measure
+        self._items = self._sum = 0
+
+    def of(self, items: Sequence[T]) -> int:
+        """
+        :param items: those of the last time, and perhaps more.
+        """
+        if len(items) < self._items:
+            # A hook has taken some away.
+            self._items = self._sum = 0
+        self._sum += sum(map(self._measure, items[self._items :]))
+        self._items = len(items)
+        return self._sum
+
+
+class _Addresses:
+    """
+    How many octets the recipients of one message take up, as other handlers have left them or as
+    the client has spelled them, whichever are more.
+    """
+
+    def __init__(self) -> None:
+        self._left = _Room[str](_octets)
+        self._spelled = _Room[Recipient](lambda recipient: _octets(recipient.address))
+
+    def of(self, envelope: Envelope) -> int:
+        return max(self._left.of(envelope.rcpt_tos), self._spelled.of(envelope.recipients))
+
+
 class _Command(ProcessProtocol):
     """
     One run of the command, which may have to wait for its turn.
@@ -141,10 +191,12 @@ class _Command(ProcessProtocol):
     transport: Any = None
 
     def __init__(self, reactor: Any, command: Sequence[str], file: IO[bytes]) -> None:
-        self._reactor = reactor
+        self.reactor = reactor
         self._command = command
         self._file = file
         self._ended: Deferred[None] = Deferred()
+        #: Fires when it has ended, or when it is known that it does not begin.
+        self.over: Deferred[None] = Deferred()
         #: Whether nobody waits for it any more.
         self.forgotten = False
         #: Its exit status; None if it has none, because it was ended by a signal.
@@ -164,7 +216,7 @@ class _Command(ProcessProtocol):
         with self._file:
             name = self._command[0]
             files = {0: self._file.fileno(), 1: "r", 2: "r"}
-            self._reactor.spawnProcess(
+            self.reactor.spawnProcess(
                 self, which(name) or name, self._command, env=told, childFDs=files
             )
         return self._ended
@@ -189,7 +241,7 @@ class _Command(ProcessProtocol):
         ended: Any = reason.value
         self.status = ended.exitCode
         # Something that it has left behind may never close its end.
-        self._late = self._reactor.callLater(LAST_WORDS, self.transport.loseConnection)
+        self._late = self.reactor.callLater(LAST_WORDS, self.transport.loseConnection)
 
     def processEnded(self, reason: Failure) -> None:
         if self._late.active():
@@ -212,8 +264,7 @@ class _Message(Spool):
     def deliver(self, file: IO[bytes]) -> Deferred[Verdict]:
         command = _Command(self.session.reactor, self._pipe.command, file)
         told = environment(self.session, self.envelope)
-        start: Any = command.start
-        done: Deferred[Any] = self._pipe.turns.run(start, told)
+        done = self._pipe.run_in_turn(command, told)
         done.addCallbacks(self._judge, self._explain, callbackArgs=(command,))
         return shielded(done, command.forget)
 
@@ -271,7 +322,10 @@ class Pipe:
         self.command = [os.path.abspath(name) if os.sep in name else name, *arguments]
         self.run = run
         #: Whose turn it is.
-        self.turns = DeferredSemaphore(parallel)
+        self._turns = DeferredSemaphore(parallel)
+        #: Those that run or wait for their turn.
+        self._commands: set[_Command] = set()
+        self._addresses: WeakKeyDictionary[Envelope, _Addresses] = WeakKeyDictionary()
 
     @classmethod
     def from_spec(cls, argument: str | None) -> Pipe:
@@ -293,11 +347,44 @@ class Pipe:
         if which(self.command[0]) is None:
             raise HandlerError(f"pipe: there is no command {self.command[0]}")
 
+    async def stop(self) -> None:
+        """
+        End the commands that have outlived those who waited for them.
+        """
+        commands = list(self._commands)
+        # Before any of them ends, or others would have their turn.
+        for command in commands:
+            command.forget()
+        if commands:
+            ends = DeferredList([command.over for command in commands], consumeErrors=True)
+            # One that cannot be killed lives on.
+            reactor = commands[0].reactor
+            await ends.addTimeout(STOPPING, reactor, lambda result, timeout: None)
+
+    def run_in_turn(self, command: _Command, told: dict[bytes, bytes]) -> Deferred[Any]:
+        """
+        Run a command when there are not too many of them.
+
+        :param told: its environment.
+        """
+        start: Any = command.start
+        self._commands.add(command)
+        done: Deferred[Any] = self._turns.run(start, told)
+        return done.addBoth(self._over, command)
+
+    def _over(self, result: T, command: _Command) -> T:
+        self._commands.discard(command)
+        command.over.callback(None)
+        return result
+
     def handle_RCPT(
         self, server: Any, session: Session, envelope: Envelope, address: str, options: Parameters
     ) -> Reply | None:
+        addresses = self._addresses.get(envelope)
+        if addresses is None:
+            addresses = self._addresses[envelope] = _Addresses()
         # The client sends the message again to those who found no room.
-        octets = len(_lines([*envelope.rcpt_tos, address]).encode())
+        octets = addresses.of(envelope) + _octets(address)
         return TOO_MANY_RECIPIENTS if octets > ROOM else None
 
     def open_content(self, server: Any, session: Session, envelope: Envelope) -> _Message:

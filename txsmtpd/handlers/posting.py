@@ -10,20 +10,22 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import IO, Any
 
-from treq.client import HTTPClient
+from treq.auth import add_auth
 from treq.multipart import MultiPartProducer
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import TaskFinished
 from twisted.python.failure import Failure
+from twisted.python.url import URL
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 
 #: Seconds in which a connection must be made.
 CONNECT_TIMEOUT = 30
-#: Seconds in which there must be an answer, counted from the beginning.
+#: Seconds in which there must be an answer, and all of the message be sent, counted from the
+#: beginning.
 TIMEOUT = 120
 #: Octets of an answer's body that are read so that the connection can be used again, and seconds
 #: that they may take.
@@ -32,7 +34,7 @@ BODY, BODY_TIMEOUT = 2**16, 10
 
 class NoAnswer(Exception):
     """
-    There was none in time.
+    There was none in time, or none to the whole message.
     """
 
 
@@ -50,10 +52,15 @@ class _Form(MultiPartProducer):
         body = FileBodyProducer(file)
         super().__init__([*fields, (name, ("message.eml", "message/rfc822", body))])
         self._begun = False
+        #: Whether all of it has gone out, when that is known.
+        self.sent: Deferred[bool] = Deferred()
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         self._begun = True
-        return super().startProducing(consumer)
+        return super().startProducing(consumer).addCallback(self._all_sent)
+
+    def _all_sent(self, _: object) -> None:
+        self.sent.callback(True)
 
     def stopProducing(self) -> None:
         """
@@ -64,6 +71,8 @@ class _Form(MultiPartProducer):
             if self._begun:
                 super().stopProducing()
         self._message.close()
+        if not self.sent.called:
+            self.sent.callback(False)
 
 
 class _Rest(Protocol):
@@ -119,30 +128,36 @@ class Poster:
 
         :param name: the field of the message.
         :param file: the message, which goes out as it is read; closed in the end.
-        :return: the status of the answer.
+        :return: the status of the answer; if that is 2xx, all of the message was sent.
         :raise Exception: if there is none.
         """
         form = _Form(fields, name, file)
-        content_type = f"multipart/form-data; boundary={form.boundary.decode()}"
+        answered = Deferred.fromCoroutine(self._answer(form))
+        answered.addTimeout(TIMEOUT, self._reactor, _no_answer)
         try:
-            # A client would keep cookies.
-            asked = HTTPClient(self._agent).post(
-                self._url,
-                data=form,
-                headers=Headers({"Content-Type": [content_type]}),
-                auth=self._auth,
-                allow_redirects=False,
-                unbuffered=True,
-                reactor=self._reactor,
-            )
-            asked.addTimeout(TIMEOUT, self._reactor, _no_answer)
-            response = await asked
+            return await answered
         except BaseException:
             form.stopProducing()
             raise
+
+    async def _answer(self, form: _Form) -> int:
+        content_type = f"multipart/form-data; boundary={form.boundary.decode()}"
+        # Not treq's client: it would follow redirections, keep cookies, and ask for compressed
+        # bodies and unpack them, however large they become.
+        agent = add_auth(self._agent, self._auth) if self._auth else self._agent
+        response = await agent.request(
+            b"POST",
+            URL.fromText(self._url).asURI().asText().encode("ascii"),
+            Headers({"Content-Type": [content_type]}),
+            form,
+        )
         # If it came before all was sent, the rest of the message is sent nonetheless.
         self._read_on(response)
         status: int = response.code
+        # Who has taken a message has read it to the end.  A refusal needs no more than its
+        # beginning.
+        if 200 <= status < 300 and not await form.sent:
+            raise NoAnswer("none to the whole message")
         return status
 
     def _read_on(self, response: Any) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 from typing import Any
 
 import attrs
@@ -21,15 +22,38 @@ _NO_SUCH_USER = Reply(550, "5.1.1", ("No such user here",))
 _NOT_OURS = Reply(550, "5.7.1", ("No mail for that domain here",))
 
 
+def _one_spelling(domain: str) -> str:
+    """
+    :param domain: one or an address literal, in small letters.
+    :return: the spelling of it that others are compared by: A-labels (RFC 5890 section 2.3.2.1),
+        and of an IPv6 address the shortest.
+    """
+    try:
+        if domain.startswith("[ipv6:"):
+            return f"[ipv6:{IPv6Address(domain[len('[ipv6:') : -1])}]"
+        return domain if domain.isascii() else _a_labels(domain)
+    except ValueError:
+        # It has only the one that it came in.
+        return domain
+
+
+def _a_labels(domain: str) -> str:
+    # It takes its time, and few need it.  Not Python's own codec, whose older rules make other
+    # domains of some.
+    import idna
+
+    return idna.encode(domain, uts46=True).decode()
+
+
 @attrs.frozen
 class Recipients:
     """
     Who gets mail.
     """
 
-    #: Addresses without detail, in small letters.
+    #: Addresses without detail, in small letters and with one spelling of the domain.
     addresses: frozenset[str]
-    #: Domains in which everybody gets mail, in small letters.
+    #: Domains in which everybody gets mail, likewise.
     domains: frozenset[str]
     #: Every domain that there is.
     known: frozenset[str] = attrs.field(init=False)
@@ -46,10 +70,14 @@ class Recipients:
         ``joe@example.org`` gets the mail to ``Joe+list@example.org`` too.
         """
         local, domain = grammar.split_mailbox(address.lower())
-        if domain in self.domains or (not domain and local == "postmaster"):
-            # RFC 5321 section 4.5.1 wants a postmaster without a domain to be accepted.
+        domain = _one_spelling(domain)
+        if domain in self.domains:
             return None
-        if domain not in self.known:
+        # RFC 5321 section 4.5.1 wants a postmaster without a domain and in every domain.
+        ours = domain in self.known
+        if local == "postmaster" and (ours or not domain):
+            return None
+        if not ours:
             return _NOT_OURS
         names = (local, local.partition("+")[0])
         known = any(f"{name}@{domain}" in self.addresses for name in names)
@@ -60,7 +88,8 @@ def parse(data: bytes) -> Recipients:
     """
     Read what a file contains: on each line an address, or ``@`` and a domain.
 
-    :raise ValueError: with a sentence's end that names the line.
+    :raise ValueError: with a sentence's end that names the line.  A file without any is one that
+        somebody is about to write, or has lost.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -70,14 +99,23 @@ def parse(data: bytes) -> Recipients:
     for number, line in _lines(text):
         try:
             if line.startswith("@"):
-                domains.add(grammar.domain(line[1:], utf8=True))
+                domains.add(_one_spelling(grammar.domain(line[1:], utf8=True)))
             else:
-                # An address without a domain would be nobody's.
-                local, host = grammar.split_mailbox(grammar.mailbox(line, utf8=True))
-                addresses.add(f"{local}@{host}")
+                addresses.add(_address(line))
         except grammar.GrammarError:
             raise ValueError(f"line {number} has no address and no @domain") from None
+    if not addresses and not domains:
+        raise ValueError("has no address and no @domain")
     return Recipients(frozenset(addresses), frozenset(domains))
+
+
+def _address(line: str) -> str:
+    # One without a domain would be nobody's.
+    local, domain = grammar.split_mailbox(grammar.mailbox(line, utf8=True))
+    if not local:
+        # It is what stays of +x without its detail.
+        raise grammar.GrammarError("empty local part")
+    return f"{local}@{_one_spelling(domain)}"
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import IO, Any, ClassVar, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -102,16 +102,16 @@ class _File:
     def begun(self) -> bool:
         return self._raw is not None
 
-    def append(self, chunks: Iterable[bytes]) -> None:
+    def append(self, content: bytes) -> None:
         if self._raw is None:
             self._raw = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-        write_all(self._raw.fileno(), b"".join(chunks))
+        write_all(self._raw.fileno(), content)
 
-    def complete(self, chunks: Iterable[bytes]) -> IO[bytes]:
+    def complete(self, rest: bytes) -> IO[bytes]:
         """
         :return: all of it, from the beginning.
         """
-        self.append(chunks)
+        self.append(rest)
         raw: Any = self._raw
         raw.seek(0)
         return io.BufferedReader(raw)
@@ -153,8 +153,8 @@ class Spool(ABC):
         if self.unix_newlines and envelope.body != "BINARYMIME":
             self._newlines = UnixNewlines()
         self._file = _File()
-        self._held = [self._as_wanted(b"".join(self.head(server.hostname)))]
-        self._size = len(self._held[0])
+        # Not a list of chunks, as in MaildirMessage.
+        self._held = bytearray(self._as_wanted(b"".join(self.head(server.hostname))))
         self._busy = False
         self._closing = False
         self._finished = False
@@ -167,9 +167,8 @@ class Spool(ABC):
         yield trace.received(self.session, self.envelope, hostname, self.when)
 
     def write(self, chunk: bytes) -> Deferred[None] | None:
-        self._held.append(self._as_wanted(chunk))
-        self._size += len(chunk)
-        if self._size <= MEMORY:
+        self._held += self._as_wanted(chunk)
+        if len(self._held) <= MEMORY:
             return None
         return self._in_thread(self._file.append, self._take())
 
@@ -222,10 +221,10 @@ class Spool(ABC):
 
     async def _whole(self) -> IO[bytes]:
         if self._newlines is not None:
-            self._held.append(self._newlines.rest)
+            self._held += self._newlines.rest
         rest = self._take()
         if not self._file.begun and not self.wants_descriptor:
-            return io.BytesIO(b"".join(rest))
+            return io.BytesIO(rest)
         try:
             file: IO[bytes] = await self._in_thread(self._file.complete, rest)
         except BaseException:
@@ -233,8 +232,8 @@ class Spool(ABC):
             raise
         return file
 
-    def _take(self) -> Sequence[bytes]:
-        held, self._held, self._size = self._held, [], 0
+    def _take(self) -> bytes:
+        held, self._held = bytes(self._held), bytearray()
         return held
 
     def _in_thread(self, job: Callable[..., T], *arguments: object) -> Deferred[T]:
@@ -260,7 +259,7 @@ class Spool(ABC):
         Forget the message, as soon as no thread has it.
         """
         self._closing = True
-        self._held = []
+        self._held = bytearray()
         if not self._busy:
             self._file.close()
 

@@ -108,7 +108,8 @@ def _closed(failure: Failure, file: IO[bytes]) -> Failure:
 class Webhook:
     """
     Posts every message to a URL.  2xx takes it and 4xx refuses it for good, but for 408, 425 and
-    429; whatever else is answered, and if nothing is, the client is told to try again.
+    429; whatever else is answered, and if nothing is, or 2xx to a part of the message, the client
+    is told to try again.
 
     Redirections are not followed, and the certificate of an ``https`` URL is verified.  The log has
     of the URL only which host it is at, because the rest may be secret.

@@ -178,8 +178,6 @@ class _Connection(Recording):
         transport.write = partial(self._write, transport.write)
         transport.startTLS = partial(self._startTLS, transport.startTLS)
         transport.abortConnection = partial(self._abortConnection, transport.abortConnection)
-        # What does not go through `write` cannot be noted there.
-        self.protocol.sends_at_once = False
         then(transport)
 
     def _write(self, then: Any, data: bytes) -> None:

@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ...core.replies import CONTROLS, Reply
-from ...deadline import Deadline
+from ...deadline import Deadline, Deadlines
 from .answers import (
     LINE_LIMIT,
     LOST,
@@ -120,7 +120,7 @@ class Connection(LineReceiver):
         self._answered: list[tuple[Deferred[Answer], Answer]] = []
         self._flow: Flow | None = None
         self._rested: Callable[[Connection], None] = _nobody
-        self._deadline = Deadline(clock, self._expired)
+        self._deadline = Deadline(Deadlines(clock), self._expired)
 
     @property
     def pipelining(self) -> bool:

@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import select
+import socket
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.internet.tcp import Server
+from twisted.internet.testing import StringTransport
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from txsmtpd import SMTP, SMTPFactory
+from txsmtpd.handlers import Sink
+from txsmtpd.wire import Readers, Wire, shorten
+
+
+class Noting(Protocol):
+    """
+    Tells the test about its connection.
+    """
+
+    factory: Any
+    transport: Any
+
+    def connectionMade(self) -> None:
+        shorten(self.transport, self.factory.readers)
+        self.received: list[bytes] = []
+        self.lost: Deferred[Exception] = Deferred()
+        self.factory.made.append(self)
+        waiting, self.factory.waiting = self.factory.waiting, Deferred()
+        waiting.callback(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received.append(data)
+        self.factory.received(self, data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.lost.callback(reason.value)
+
+
+class OtherTransportTests(SynchronousTestCase):
+    def test_stay_as_they_are(self) -> None:
+        transport = StringTransport()
+        shorten(transport, Readers())
+        self.assertIs(type(transport), StringTransport)
+
+    def test_no_connection_no_descriptor(self) -> None:
+        readers = Readers()
+        self.assertEqual(readers.fileno(), -1)
+        self.assertEqual(readers.logPrefix(), "txsmtpd")
+
+
+class WireTestCase(TestCase):
+    """
+    Real connections: their other ends are plain sockets.
+    """
+
+    async def listen(self) -> None:
+        factory: Any = Factory.forProtocol(Noting)
+        self.factory = factory
+        self.factory.readers = Readers()
+        self.factory.made = []
+        self.factory.waiting = Deferred()
+        self.factory.received = lambda protocol, data: None
+        endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        port = await endpoint.listen(self.factory)
+        self.address = ("127.0.0.1", port.getHost().port)
+        self.addCleanup(port.stopListening)
+        self.addCleanup(self.turn)
+
+    async def connect(self) -> tuple[Any, socket.socket]:
+        """
+        :return: the server's protocol, and the client.
+        """
+        made = self.factory.waiting
+        client = socket.create_connection(self.address, 10)
+        self.addCleanup(client.close)
+        return await made, client
+
+    def turn(self) -> Deferred[None]:
+        loop: Any = reactor
+        return deferLater(loop, 0.01, lambda: None)
+
+
+class WriteTests(WireTestCase):
+    async def connect_one(self) -> Any:
+        """
+        :return: the transport of the server's side.
+        """
+        await self.listen()
+        #: What went the usual way.
+        self.queued: list[bytes] = []
+        self.write = Server.write
+        self.patch(Server, "write", self._queue)
+        protocol, self.client = await self.connect()
+        return protocol.transport
+
+    @property
+    def _queue(self) -> Any:
+        def queue(transport: Any, data: bytes) -> None:
+            self.queued.append(data)
+            self.write(transport, data)
+
+        return queue
+
+    def read(self, octets: int) -> Deferred[bytes]:
+        def all_of_it() -> bytes:
+            found = b""
+            while len(found) < octets:
+                found += self.client.recv(octets - len(found))
+            return found
+
+        return deferToThread(all_of_it)
+
+    async def test_at_once(self) -> None:
+        transport = await self.connect_one()
+        transport.write(b"250 OK\r\n")
+        self.assertEqual(self.queued, [])
+        # Not a turn of the reactor has passed.
+        self.assertEqual(self.client.recv(100), b"250 OK\r\n")
+
+    async def test_behind_what_is_queued(self) -> None:
+        transport = await self.connect_one()
+        self.write(transport, b"first ")
+        transport.write(b"second ")
+        transport.write(b"third")
+        self.assertEqual(self.queued, [b"second ", b"third"])
+        self.assertEqual(await self.read(18), b"first second third")
+
+    async def test_what_the_kernel_does_not_take(self) -> None:
+        """
+        It is queued, and what comes then is queued behind it.
+        """
+        transport = await self.connect_one()
+        numbers = b"".join(b"%07d\n" % number for number in range(2**20))
+        transport.write(numbers)
+        transport.write(b"end")
+        self.assertEqual(len(self.queued), 2)
+        self.assertLess(len(self.queued[0]), len(numbers))
+        self.assertEqual(await self.read(len(numbers) + 3), numbers + b"end")
+
+    async def test_lost(self) -> None:
+        """
+        The reactor finds out, as ever.
+        """
+        transport = await self.connect_one()
+        transport.socket.shutdown(socket.SHUT_WR)
+        transport.write(b"250 OK\r\n")
+        self.assertEqual(self.queued, [b"250 OK\r\n"])
+        await transport.protocol.lost
+
+    async def test_closing(self) -> None:
+        transport = await self.connect_one()
+        transport.disconnecting = 1
+        transport.write(b"x")
+        self.assertEqual(self.queued, [b"x"])
+        self.assertEqual(await self.read(1), b"x")
+
+    async def test_gone(self) -> None:
+        transport = await self.connect_one()
+        transport.abortConnection()
+        await transport.protocol.lost
+        transport.write(b"x")
+        self.assertEqual(self.queued, [b"x"])
+
+    async def test_not_in_the_clear(self) -> None:
+        """
+        A connection that has become one of TLS does its own writing.
+        """
+        transport = await self.connect_one()
+        transport.TLS = True
+        transport.protocol.write = lambda data: None
+        transport.write(b"y")
+        self.assertEqual(self.queued, [b"y"])
+        transport.TLS = False
+
+
+class ReadTests(WireTestCase):
+    def readers_of_the_reactor(self) -> list[Any]:
+        loop: Any = reactor
+        return [each for each in loop.getReaders() if isinstance(each, (Readers, Wire))]
+
+    async def received(self, protocol: Any, data: bytes) -> None:
+        """
+        Wait until that has come.
+        """
+        while b"".join(protocol.received) != data:
+            await self.turn()
+
+    async def test_in_common(self) -> None:
+        """
+        All connections are one reader, which is there as long as there are some.
+        """
+        await self.listen()
+        self.assertEqual(self.readers_of_the_reactor(), [])
+        one, client = await self.connect()
+        other, another = await self.connect()
+        self.assertIs(type(one.transport), Wire)
+        self.assertEqual(self.readers_of_the_reactor(), [self.factory.readers])
+        client.sendall(b"one")
+        another.sendall(b"other")
+        await self.received(one, b"one")
+        await self.received(other, b"other")
+        client.close()
+        reason = await one.lost
+        self.assertIsInstance(reason, ConnectionDone)
+        another.sendall(b"!")
+        await self.received(other, b"other!")
+        another.close()
+        await other.lost
+        self.assertEqual(self.readers_of_the_reactor(), [])
+
+    async def test_again(self) -> None:
+        """
+        When the last has gone, another may come.
+        """
+        await self.listen()
+        for _ in range(2):
+            protocol, client = await self.connect()
+            client.sendall(b"x")
+            await self.received(protocol, b"x")
+            client.close()
+            await protocol.lost
+
+    async def test_paused(self) -> None:
+        await self.listen()
+        protocol, client = await self.connect()
+        protocol.transport.pauseProducing()
+        protocol.transport.pauseProducing()
+        client.sendall(b"x")
+        await self.turn()
+        self.assertEqual(protocol.received, [])
+        protocol.transport.resumeProducing()
+        protocol.transport.resumeProducing()
+        await self.received(protocol, b"x")
+
+    async def test_closed_by_its_neighbour(self) -> None:
+        """
+        Both were readable when the reactor looked.
+        """
+        await self.listen()
+        protocols = []
+        clients = []
+        for _ in range(2):
+            protocol, client = await self.connect()
+            protocols.append(protocol)
+            clients.append(client)
+
+        def close_the_other(protocol: Any, data: bytes) -> None:
+            other = protocols[1 - protocols.index(protocol)]
+            other.transport.connectionLost(Failure(ConnectionLost()))
+
+        self.factory.received = close_the_other
+        for client in clients:
+            client.sendall(b"x")
+        await self.turn()
+        self.assertEqual(sorted(len(each.received) for each in protocols), [0, 1])
+
+    async def test_reset(self) -> None:
+        await self.listen()
+        protocol, client = await self.connect()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        reason = await protocol.lost
+        self.assertIsInstance(reason, ConnectionLost)
+
+    async def test_protocol_fails(self) -> None:
+        """
+        What it raises is logged and ends its connection, and no other.
+        """
+        await self.listen()
+        one, client = await self.connect()
+        other, another = await self.connect()
+
+        def fail(protocol: Any, data: bytes) -> None:
+            if protocol is one:
+                raise ZeroDivisionError
+
+        self.factory.received = fail
+        client.sendall(b"x")
+        another.sendall(b"x")
+        reason = await one.lost
+        self.assertIsInstance(reason, ZeroDivisionError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        await self.received(other, b"x")
+        self.assertFalse(other.lost.called)
+
+    async def test_reactor_ends(self) -> None:
+        """
+        A reactor that stops tells all that it reads from.
+        """
+        await self.listen()
+        one, _ = await self.connect()
+        other, _ = await self.connect()
+        self.factory.readers.connectionLost(Failure(ConnectionLost()))
+        for protocol in (one, other):
+            self.assertIsInstance(await protocol.lost, ConnectionLost)
+        self.assertEqual(self.readers_of_the_reactor(), [])
+
+    async def test_no_epoll(self) -> None:
+        self.patch(select, "epoll", None)
+        del select.epoll
+        await self.listen()
+        protocol, client = await self.connect()
+        self.assertIs(type(protocol.transport), Server)
+        client.sendall(b"x")
+        await self.received(protocol, b"x")
+
+
+class SwitchTests(TestCase):
+    """
+    The protocol says the same either way.
+    """
+
+    async def converse(self, shortened: bool) -> bytes:
+        class Either(SMTP):
+            shortens = shortened
+
+        loop: Any = reactor
+        factory = SMTPFactory(Sink(), hostname="mx.example")
+        factory.protocol = Either
+        port: Any = await TCP4ServerEndpoint(loop, 0, interface="127.0.0.1").listen(factory)
+        address = ("127.0.0.1", port.getHost().port)
+
+        def talk() -> bytes:
+            with socket.create_connection(address, 10) as client:
+                client.sendall(b"EHLO a\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\n")
+                client.sendall(b"HELP\r\n")
+                # What is received up to here is answered though the client says no more.
+                client.shutdown(socket.SHUT_WR)
+                said = b""
+                while more := client.recv(65536):
+                    said += more
+                return said
+
+        said = await deferToThread(talk)
+        await port.stopListening()
+        await factory.drain()
+        return said
+
+    async def test_same(self) -> None:
+        said = await self.converse(True)
+        self.assertEqual(said, await self.converse(False))
+        self.assertIn(b"\r\n214 2.0.0 ", said)

@@ -1,0 +1,154 @@
+"""
+TCP connections with less of the reactor around each read and write.
+
+What a reactor does around a read or a write costs more than to obey a short command.  Two things
+can be spared on a plain TCP connection, where nothing is lost by that:
+
+- Before every read the reactor makes a logging context, for the old ``twisted.python.log``.  Here
+  the connections of a factory have one reader in common: an epoll object, which is readable when
+  any of them is.  So there is one such context in a turn of the reactor, and not one for each.
+- `transport.write` only queues: the reactor asks the kernel whether the socket is writable, and
+  writes in its next turn.  Here what is written is sent at once if nothing is queued.  What the
+  kernel does not take goes the usual way, which keeps the order and the back-pressure, and so does
+  everything under TLS.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.internet.tcp import Server
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+
+@implementer(IReadDescriptor)
+class Readers:
+    """
+    Connections that are one reader for their reactor.
+    """
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self._connections: dict[int, Wire] = {}
+        self._epoll: select.epoll | None = None
+        # Where it is a reader while there are connections.
+        self._reactor: Any = None
+
+    def add(self, connection: Wire) -> None:
+        """
+        Read what a connection receives, from now on.
+        """
+        descriptor = connection.fileno()
+        if descriptor in self._connections:
+            return
+        if self._epoll is None:
+            self._epoll = select.epoll()
+        self._epoll.register(descriptor, select.EPOLLIN)
+        if not self._connections:
+            self._reactor = connection.reactor
+            self._reactor.addReader(self)
+        self._connections[descriptor] = connection
+
+    def remove(self, connection: Wire) -> None:
+        """
+        Read no more of it.
+        """
+        descriptor = connection.fileno()
+        if self._connections.get(descriptor) is not connection:
+            return
+        assert self._epoll is not None
+        self._epoll.unregister(descriptor)
+        del self._connections[descriptor]
+        if not self._connections:
+            self._reactor.removeReader(self)
+
+    def logPrefix(self) -> str:
+        return "txsmtpd"
+
+    def fileno(self) -> int:
+        return -1 if self._epoll is None else self._epoll.fileno()
+
+    def doRead(self) -> None:
+        assert self._epoll is not None
+        for descriptor, _ in self._epoll.poll(0):
+            # One that was read before it in this turn may have closed it.
+            connection = self._connections.get(descriptor)
+            if connection is not None:
+                self._read(connection)
+
+    def _read(self, connection: Wire) -> None:
+        """
+        Let a connection read, and end it if that fails, as a reactor does.
+        """
+        why: BaseException | None
+        try:
+            why = connection.doRead()
+        except BaseException as error:
+            self._log.failure("a protocol failed")
+            why = error
+        if why is None:
+            return
+        self.remove(connection)
+        if isinstance(why, ConnectionDone):
+            connection.readConnectionLost(Failure(why))
+        else:
+            connection.connectionLost(Failure(why))
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The reactor has stopped.
+        """
+        for connection in [*self._connections.values()]:
+            connection.connectionLost(reason)
+
+
+class Wire(Server):
+    """
+    A TCP connection of a server.
+    """
+
+    #: Those that it belongs to.
+    readers: Readers
+
+    def startReading(self) -> None:
+        self.readers.add(self)
+
+    def stopReading(self) -> None:
+        self.readers.remove(self)
+
+    def write(self, data: bytes) -> None:
+        if self._is_idle():
+            sent = self.writeSomeData(data)
+            # An exception says that the connection is lost, as the reactor will find out too.
+            if isinstance(sent, int):
+                data = data[sent:]
+        if data:
+            super().write(data)
+
+    def _is_idle(self) -> bool:
+        """
+        Whether it has nothing to send, and is not one of TLS by now.
+        """
+        if self.TLS or not self.connected or self.disconnecting:
+            return False
+        # Twisted keeps what is to be sent in these two.
+        return not self.dataBuffer and not self._tempDataBuffer
+
+
+def shorten(transport: Any, readers: Readers) -> None:
+    """
+    Make a plain TCP connection of Twisted's a `Wire`; any other transport stays as it is.
+    """
+    plain = type(transport) is Server and IReactorFDSet.providedBy(transport.reactor)
+    if not plain or not hasattr(select, "epoll"):
+        return
+    transport.stopReading()
+    transport.__class__ = Wire
+    transport.readers = readers
+    transport.startReading()
