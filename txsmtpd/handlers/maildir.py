@@ -22,6 +22,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -74,6 +75,59 @@ def sync_directory(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+class _Turn:
+    """
+    One fsync of a directory, for all threads that want one before it begins.
+    """
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        #: Why it has failed; as long as it is not over, it has.
+        self.error: OSError | None = OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+# The turn of a directory that somebody is having, and the one that comes next.
+_turns_lock = threading.Lock()
+_current: dict[str, _Turn] = {}
+_next: dict[str, _Turn] = {}
+
+
+def sync_together(path: str) -> None:
+    """
+    Have on disk which files a directory has, as many threads may want at once.
+
+    What they have renamed while one fsync was going on needs one more, not one each.
+    """
+    with _turns_lock:
+        turn, current = _next.get(path), _current.get(path)
+        if turn is None:
+            mine = _next[path] = _Turn()
+    if turn is None:
+        if current is not None:
+            current.over.wait()
+        _have_turn(path, mine)
+        return
+    turn.over.wait()
+    if turn.error is not None:
+        raise OSError(*turn.error.args)
+
+
+def _have_turn(path: str, turn: _Turn) -> None:
+    with _turns_lock:
+        # Who comes from here on may have come too late for it.
+        _current[path] = _next.pop(path)
+    try:
+        sync_directory(path)
+        turn.error = None
+    except OSError as error:
+        turn.error = error
+        raise
+    finally:
+        with _turns_lock:
+            del _current[path]
+        turn.over.set()
 
 
 def make_directory(path: str) -> None:
@@ -221,7 +275,7 @@ class MessageFile(Storage):
         """
         Have on disk that they do.
         """
-        sync_directory(os.path.join(self.directory, "new"))
+        sync_together(os.path.join(self.directory, "new"))
 
     def discard(self) -> None:
         """
