@@ -4,6 +4,8 @@ Tests for txsmtpd.deadline.
 
 from __future__ import annotations
 
+import weakref
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -151,6 +153,7 @@ class DeadlineTests(SynchronousTestCase):
             other.within(5000)
             other.stop()
         self.assertLess(len(self.deadlines._entries), 5)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         self.clock.advance(10_000)
         self.assertEqual(self.expired, [10_000])
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -177,3 +180,38 @@ class DeadlineTests(SynchronousTestCase):
         self.assertRaises(ZeroDivisionError, self.clock.advance, 5)
         self.clock.advance(0)
         self.assertEqual(self.expired, [5])
+
+    def test_nothing_is_left_for_those_that_were_stopped(self) -> None:
+        """
+        Those that are due later go with the last one that is not stopped.
+        """
+        self.deadline.within(300)
+        other = self.make()
+        other.within(1)
+        self.deadline.stop()
+        self.clock.advance(1)
+        self.assertEqual(self.expired, [1])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_who_was_stopped_is_let_go(self) -> None:
+        """
+        What it would have called is the end of a whole connection.
+        """
+
+        class Connection:
+            def expired(self) -> None:
+                raise AssertionError
+
+        # More of these, so that nobody tidies up.
+        several = [self.make() for _ in range(3)]
+        for deadline in several:
+            deadline.within(10)
+        connection = Connection()
+        gone = weakref.ref(connection)
+        other = Deadline(self.deadlines, connection.expired)
+        other.within(5)
+        other.stop()
+        del connection, other
+        self.assertIsNone(gone())
+        self.clock.advance(10)
+        self.assertEqual(self.expired, [10] * 3)

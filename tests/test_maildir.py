@@ -780,7 +780,7 @@ class SyncTogetherTests(SynchronousTestCase):
         self.proceed.set()
         for each in done:
             error = self.assertRaises(OSError, each.result, 10)
-            self.assertEqual(errno.ENOSPC, error.errno)
+            self.assertEqual((errno.ENOSPC, "full"), (error.errno, error.strerror))
         self.error = None
         sync_together(self.path)
 

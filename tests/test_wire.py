@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import select
 import socket
 from typing import Any
@@ -8,6 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IPullProducer, IReadDescriptor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.tcp import Server
@@ -15,10 +17,12 @@ from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
 
 from txsmtpd import SMTP, SMTPFactory
 from txsmtpd.handlers import Sink
-from txsmtpd.wire import Readers, Wire, shorten
+from txsmtpd.wire import Readers, Wire, make_wire
 
 
 class Noting(Protocol):
@@ -30,7 +34,7 @@ class Noting(Protocol):
     transport: Any
 
     def connectionMade(self) -> None:
-        shorten(self.transport, self.factory.readers)
+        make_wire(self.transport, self.factory.readers)
         self.received: list[bytes] = []
         self.lost: Deferred[Exception] = Deferred()
         self.factory.made.append(self)
@@ -48,11 +52,12 @@ class Noting(Protocol):
 class OtherTransportTests(SynchronousTestCase):
     def test_stay_as_they_are(self) -> None:
         transport = StringTransport()
-        shorten(transport, Readers())
+        make_wire(transport, Readers())
         self.assertIs(type(transport), StringTransport)
 
     def test_no_connection_no_descriptor(self) -> None:
         readers = Readers()
+        verifyObject(IReadDescriptor, readers)
         self.assertEqual(readers.fileno(), -1)
         self.assertEqual(readers.logPrefix(), "txsmtpd")
 
@@ -145,6 +150,28 @@ class WriteTests(WireTestCase):
         self.assertEqual(len(self.queued), 2)
         self.assertLess(len(self.queued[0]), len(numbers))
         self.assertEqual(await self.read(len(numbers) + 3), numbers + b"end")
+
+    async def test_pull_producer(self) -> None:
+        """
+        It is asked for more whenever what it has written has left.
+        """
+        transport = await self.connect_one()
+
+        @implementer(IPullProducer)
+        class Producer:
+            left = 3
+
+            def resumeProducing(self) -> None:
+                self.left -= 1
+                transport.write(b"x")
+                if not self.left:
+                    transport.unregisterProducer()
+
+            def stopProducing(self) -> None:
+                pass
+
+        transport.registerProducer(Producer(), False)
+        self.assertEqual(await self.read(3), b"xxx")
 
     async def test_lost(self) -> None:
         """
@@ -304,6 +331,85 @@ class ReadTests(WireTestCase):
             self.assertIsInstance(await protocol.lost, ConnectionLost)
         self.assertEqual(self.readers_of_the_reactor(), [])
 
+    async def fail_at_the_end(self, clients: int) -> list[Any]:
+        """
+        Connections that raise something when they are told that they are lost.
+        """
+        await self.listen()
+        found = []
+        for _ in range(clients):
+            protocol, client = await self.connect()
+            protocol.client = client
+            protocol.connectionLost = self.fail
+            found.append(protocol)
+        self.told = 0
+        return found
+
+    @property
+    def fail(self) -> Any:
+        def fail(reason: Failure) -> None:
+            self.told += 1
+            raise ZeroDivisionError
+
+        return fail
+
+    async def test_protocol_fails_at_its_end(self) -> None:
+        """
+        It is logged, and neither its neighbours nor those that come later suffer.
+        """
+        one, other = await self.fail_at_the_end(2)
+        one.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        one.client.close()
+        while not self.told:
+            await self.turn()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        late, client = await self.connect()
+        for protocol, sender in ((other, other.client), (late, client)):
+            sender.sendall(b"x")
+            await self.received(protocol, b"x")
+        self.assertEqual(self.told, 1)
+        other.client.close()
+        client.close()
+        await late.lost
+        await self.turn()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.readers_of_the_reactor(), [])
+
+    async def test_reactor_ends_and_protocols_fail(self) -> None:
+        await self.fail_at_the_end(3)
+        self.factory.readers.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.told, 3)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+
+    async def test_all_readers_removed(self) -> None:
+        """
+        As trial does between two tests: whoever comes then is read.
+        """
+        await self.listen()
+        _, client = await self.connect()
+        loop: Any = reactor
+        loop.removeReader(self.factory.readers)
+        protocol, another = await self.connect()
+        another.sendall(b"x")
+        await self.received(protocol, b"x")
+        client.close()
+        another.close()
+
+    async def test_no_descriptor_left(self) -> None:
+        """
+        Then the connection stays as Twisted has made it.
+        """
+
+        def none_left() -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.patch(select, "epoll", none_left)
+        await self.listen()
+        protocol, client = await self.connect()
+        self.assertIs(type(protocol.transport), Server)
+        client.sendall(b"x")
+        await self.received(protocol, b"x")
+
     async def test_no_epoll(self) -> None:
         self.patch(select, "epoll", None)
         del select.epoll
@@ -319,9 +425,9 @@ class SwitchTests(TestCase):
     The protocol says the same either way.
     """
 
-    async def converse(self, shortened: bool) -> bytes:
+    async def converse(self, wired: bool) -> bytes:
         class Either(SMTP):
-            shortens = shortened
+            uses_wire = wired
 
         loop: Any = reactor
         factory = SMTPFactory(Sink(), hostname="mx.example")

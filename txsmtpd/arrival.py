@@ -111,7 +111,8 @@ class Arrival(BrakedLineReceiver):
             self._obey(act(*arguments))
         except BaseException:
             self._broken(Failure())
-        self.feeding = False
+        finally:
+            self.feeding = False
         # What came behind a PROXY header, or nothing.
         self.dataReceived(self.clearLineBuffer())
 

@@ -98,8 +98,9 @@ class BrakedLineReceiver(LineReceiver):
         except BaseException:
             # Also what is no Exception: a hook has no business to end the process.
             self._broken(Failure())
-        self._buffer = self.clearLineBuffer()
-        self.feeding = False
+        finally:
+            self._buffer = self.clearLineBuffer()
+            self.feeding = False
         if not self.closing:
             if self.brakes:
                 self._hold()

@@ -11,8 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
+from typing import Any, TypeAlias
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+#: When to look at a deadline, a number that tells two such apart, and the deadline, or None if
+#: nobody wants that any more.
+Entry: TypeAlias = list[Any]
 
 
 class Deadlines:
@@ -22,45 +27,49 @@ class Deadlines:
 
     def __init__(self, clock: IReactorTime) -> None:
         self.clock = clock
-        # When to look at which, the next one first.  An entry whose ticket its deadline has no more
-        # stays until its time comes, or until there are more of these than of others.
-        self._entries: list[tuple[float, int, Deadline]] = []
+        # The next one first.  Those of nobody stay until their time comes, or until there are more
+        # of them than of others.
+        self._entries: list[Entry] = []
         self._void = 0
-        self._tickets = count()
+        self._numbers = count()
         self._call: IDelayedCall | None = None
 
-    def enter(self, when: float, deadline: Deadline) -> int:
+    def enter(self, when: float, deadline: Deadline) -> Entry:
         """
         Look at a deadline at that time.
-
-        :return: a ticket, for which it is looked at only while the deadline has it.
         """
-        ticket = next(self._tickets)
-        heappush(self._entries, (when, ticket, deadline))
+        entry = [when, next(self._numbers), deadline]
+        heappush(self._entries, entry)
         self._arrange()
-        return ticket
+        return entry
 
-    def leave(self) -> None:
+    def leave(self, entry: Entry) -> None:
         """
-        Some deadline has given up its ticket.
+        Do not.
         """
+        # At once, because it holds a whole connection.
+        entry[2] = None
         self._void += 1
         if self._void * 2 > len(self._entries):
-            self._entries = [entry for entry in self._entries if entry[2].ticket == entry[1]]
+            self._entries = [entry for entry in self._entries if entry[2] is not None]
             heapify(self._entries)
             self._void = 0
-            self._arrange()
+        self._arrange()
 
     def _arrange(self) -> None:
         """
         See that the reactor calls in time for the first, and not at all for nothing.
         """
-        if not self._entries:
+        entries = self._entries
+        while entries and entries[0][2] is None:
+            heappop(entries)
+            self._void -= 1
+        if not entries:
             if self._call is not None:
                 self._call.cancel()
                 self._call = None
             return
-        first = self._entries[0][0]
+        first = entries[0][0]
         if self._call is None:
             left = max(0, first - self.clock.seconds())
             self._call = self.clock.callLater(left, self._look)
@@ -72,11 +81,11 @@ class Deadlines:
         now = self.clock.seconds()
         try:
             while self._entries and self._entries[0][0] <= now:
-                _, ticket, deadline = heappop(self._entries)
-                if deadline.ticket == ticket:
-                    deadline.look(now)
-                else:
+                deadline = heappop(self._entries)[2]
+                if deadline is None:
                     self._void -= 1
+                else:
+                    deadline.look(now)
         finally:
             self._arrange()
 
@@ -87,16 +96,15 @@ class Deadline:
     """
 
     # Every connection, also an idle one, has one.
-    __slots__ = ("_all", "_due", "_expired", "_look_at", "ticket")
+    __slots__ = ("_all", "_due", "_entry", "_expired")
 
     def __init__(self, deadlines: Deadlines, expired: Callable[[], None]) -> None:
         self._all = deadlines
         self._expired = expired
         #: When the time is up, or None for never.
         self._due: float | None = None
-        #: What it is looked at for, and when; None if it is not.
-        self.ticket: int | None = None
-        self._look_at = 0.0
+        #: When it is looked at, if it is.
+        self._entry: Entry | None = None
 
     def within(self, seconds: float) -> None:
         """
@@ -106,37 +114,33 @@ class Deadline:
             self._due = None
             return
         self._due = due = self._all.clock.seconds() + seconds
-        if self.ticket is None:
-            self._enter(due)
-        elif due < self._look_at:
+        if self._entry is None:
+            self._entry = self._all.enter(due, self)
+        elif due < self._entry[0]:
             self._give_up()
-            self._enter(due)
+            self._entry = self._all.enter(due, self)
 
     def stop(self) -> None:
         """
         Forget it and leave nothing behind in the reactor.
         """
         self._due = None
-        if self.ticket is not None:
-            self._give_up()
+        self._give_up()
 
     def look(self, now: float) -> None:
         """
         See whether the time is up.
         """
-        self.ticket = None
+        self._entry = None
         if self._due is None:
             return
         if self._due > now:
-            self._enter(self._due)
+            self._entry = self._all.enter(self._due, self)
         else:
             self._due = None
             self._expired()
 
-    def _enter(self, when: float) -> None:
-        self._look_at = when
-        self.ticket = self._all.enter(when, self)
-
     def _give_up(self) -> None:
-        self.ticket = None
-        self._all.leave()
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            self._all.leave(entry)

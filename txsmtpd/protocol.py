@@ -36,7 +36,7 @@ from .departure import Departure
 from .home import Home
 from .overrides import VerbMethods
 from .steps import Pending, Steps
-from .wire import shorten
+from .wire import make_wire
 
 #: Replies that are collected before they are written.
 BATCH = 256
@@ -52,7 +52,7 @@ class SMTP(VerbMethods, Departure):
     MAX_LENGTH = 65536
 
     #: Whether a plain TCP connection does without some of the reactor (see :mod:`txsmtpd.wire`).
-    shortens = True
+    uses_wire = True
 
     factory: Home
     dialog: Dialog
@@ -87,8 +87,8 @@ class SMTP(VerbMethods, Departure):
     # What the transport calls.
 
     def connectionMade(self) -> None:
-        if self.shortens:
-            shorten(self.transport, self.factory.readers)
+        if self.uses_wire:
+            make_wire(self.transport, self.factory.readers)
         super().connectionMade()
         self._verbose = self.settings.verbose
         self._arrive()

@@ -2,11 +2,12 @@
 TCP connections with less of the reactor around each read and write.
 
 What a reactor does around a read or a write costs more than to obey a short command.  Two things
-can be spared on a plain TCP connection, where nothing is lost by that:
+can be spared on a plain TCP connection:
 
-- Before every read the reactor makes a logging context, for the old ``twisted.python.log``.  Here
-  the connections of a factory have one reader in common: an epoll object, which is readable when
-  any of them is.  So there is one such context in a turn of the reactor, and not one for each.
+- Before every read the reactor makes a logging context, from which the old ``twisted.python.log``
+  knows whose doing it is; ours says that itself.  Here the connections of a factory have one reader
+  in common: an epoll object, which is readable when any of them is.  So there is one such context
+  in a turn of the reactor, and not one for each.
 - `transport.write` only queues: the reactor asks the kernel whether the socket is writable, and
   writes in its next turn.  Here what is written is sent at once if nothing is queued.  What the
   kernel does not take goes the usual way, which keeps the order and the back-pressure, and so does
@@ -16,6 +17,7 @@ can be spared on a plain TCP connection, where nothing is lost by that:
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -40,6 +42,17 @@ class Readers:
         # Where it is a reader while there are connections.
         self._reactor: Any = None
 
+    def open(self) -> bool:
+        """
+        :return: whether connections can be added: there may be no descriptor left for that.
+        """
+        if self._epoll is None:
+            try:
+                self._epoll = select.epoll()
+            except OSError:
+                return False
+        return True
+
     def add(self, connection: Wire) -> None:
         """
         Read what a connection receives, from now on.
@@ -47,13 +60,12 @@ class Readers:
         descriptor = connection.fileno()
         if descriptor in self._connections:
             return
-        if self._epoll is None:
-            self._epoll = select.epoll()
+        assert self._epoll is not None
         self._epoll.register(descriptor, select.EPOLLIN)
-        if not self._connections:
-            self._reactor = connection.reactor
-            self._reactor.addReader(self)
         self._connections[descriptor] = connection
+        # Each time, because somebody may have removed all readers.
+        self._reactor = connection.reactor
+        self._reactor.addReader(self)
 
     def remove(self, connection: Wire) -> None:
         """
@@ -96,16 +108,25 @@ class Readers:
             return
         self.remove(connection)
         if isinstance(why, ConnectionDone):
-            connection.readConnectionLost(Failure(why))
+            self._tell(connection.readConnectionLost, Failure(why))
         else:
-            connection.connectionLost(Failure(why))
+            self._tell(connection.connectionLost, Failure(why))
+
+    def _tell(self, lost: Callable[[Failure], None], reason: Failure) -> None:
+        """
+        Tell a connection of its end: what it makes of it is no business of the others.
+        """
+        try:
+            lost(reason)
+        except BaseException:
+            self._log.failure("a protocol failed at its end")
 
     def connectionLost(self, reason: Failure) -> None:
         """
         The reactor has stopped.
         """
         for connection in [*self._connections.values()]:
-            connection.connectionLost(reason)
+            self._tell(connection.connectionLost, reason)
 
 
 class Wire(Server):
@@ -137,16 +158,19 @@ class Wire(Server):
         """
         if self.TLS or not self.connected or self.disconnecting:
             return False
+        if self.producer is not None and not self.streamingProducer:
+            # It gets its turn when something has left the queue.
+            return False
         # Twisted keeps what is to be sent in these two.
         return not self.dataBuffer and not self._tempDataBuffer
 
 
-def shorten(transport: Any, readers: Readers) -> None:
+def make_wire(transport: Any, readers: Readers) -> None:
     """
     Make a plain TCP connection of Twisted's a `Wire`; any other transport stays as it is.
     """
     plain = type(transport) is Server and IReactorFDSet.providedBy(transport.reactor)
-    if not plain or not hasattr(select, "epoll"):
+    if not plain or not hasattr(select, "epoll") or not readers.open():
         return
     transport.stopReading()
     transport.__class__ = Wire

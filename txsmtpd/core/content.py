@@ -39,8 +39,8 @@ class DotReader:
             # The line end before it makes no difference: the common case, which needs no copy.
             self._held, self._borrowed = b"", False
         data = self._held + data
-        # Attachments have no dots at all, and one octet is found much faster than three; three are
-        # found faster from behind.
+        # Base64 has no dots at all, and one octet is found much faster than three; three are found
+        # faster from behind.
         dot = data.rfind(_DOT) if b"." in data else -1
         if dot < 0:
             end = -1

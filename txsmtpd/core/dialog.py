@@ -53,7 +53,9 @@ class Dialog(Context):
         self.fallback = replies.UNAVAILABLE
         hook = None
         if self.hooks.greeters:
-            hook, self._unmet = self._connect, copied(self.session)
+            hook = self._connect
+            if self.rules.forgets:
+                self._unmet = copied(self.session)
         return self.ask(hook, replies.said_often(220, (text,)), self._greeted)
 
     async def _connect(self, *arguments: Any) -> Reply | None:

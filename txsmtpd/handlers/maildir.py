@@ -84,7 +84,8 @@ class _Turn:
 
     def __init__(self) -> None:
         self.over = threading.Event()
-        #: Why it has failed; as long as it is not over, it has.
+        #: Why it has failed.  Set until it has succeeded, so that whoever waits for it hears of a
+        #: failure of any kind.
         self.error: OSError | None = OSError(errno.EIO, os.strerror(errno.EIO))
 
 
@@ -111,7 +112,7 @@ def sync_together(path: str) -> None:
         return
     turn.over.wait()
     if turn.error is not None:
-        raise OSError(*turn.error.args)
+        raise OSError(turn.error.errno, turn.error.strerror, path)
 
 
 def _have_turn(path: str, turn: _Turn) -> None:
