@@ -9,6 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd.core.context import Context
+from txsmtpd.core.outcomes import Outcome, Verb
 from txsmtpd.core.replies import (
     GO_AHEAD,
     LOCAL_ERROR,
@@ -19,7 +20,8 @@ from txsmtpd.core.replies import (
     Reply,
 )
 from txsmtpd.core.session import Session
-from txsmtpd.core.states import CONTENT, END, READY, START
+from txsmtpd.core.states import CONTENT, END, READY, START, Table
+from txsmtpd.extensions.base import Extension
 
 from .corekit import Handler, Later, Runner, conclude, rules, saying
 
@@ -296,3 +298,35 @@ class ExplainTests(ContextTestCase):
         Nobody is left to explain it to.
         """
         self.assertIs(LOCAL_ERROR, conclude(self.explain("550 No", gone="lost")))
+
+
+class ForgetTests(ContextTestCase):
+    """
+    What was learnt from a client is forgotten, and what was known before is not.
+    """
+
+    def test_nobody_has_said_so(self) -> None:
+        """
+        Without a verb that forgets nobody has kept what there was to go back to.
+        """
+        self.context.session.host_name = "client.example"
+        self.assertRaises(RuntimeError, self.context.forget)
+        self.assertEqual("client.example", self.context.session.host_name)
+
+    def test_forgotten(self) -> None:
+        class Forgetful(Extension):
+            def verbs(self) -> dict[str, Verb]:
+                return {"FORGET": Verb(lambda context, argument: Outcome(), "", forgets=True)}
+
+            def rows(self) -> Table:
+                return {READY: {"FORGET": START}}
+
+        context = Context(rules(extensions=(Forgetful,)), Runner(), None, Session(id="s"))
+        context.session.notes["known"] = True
+        context.remember()
+        for name in ("one.example", "another.example"):
+            context.session.host_name = name
+            context.session.notes["learnt"] = True
+            context.forget()
+            self.assertIsNone(context.session.host_name)
+            self.assertEqual({"known": True}, context.session.notes)
