@@ -309,9 +309,10 @@ class ForgetTests(ContextTestCase):
         """
         Without a verb that forgets nobody has kept what there was to go back to.
         """
-        self.context.session.host_name = "client.example"
-        self.assertRaises(RuntimeError, self.context.forget)
-        self.assertEqual("client.example", self.context.session.host_name)
+        context = self.make()
+        context.session.host_name = "client.example"
+        self.assertRaises(RuntimeError, context.forget)
+        self.assertEqual("client.example", context.session.host_name)
 
     def test_forgotten(self) -> None:
         class Forgetful(Extension):
