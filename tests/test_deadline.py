@@ -162,9 +162,10 @@ class DeadlineTests(SynchronousTestCase):
         first, second, third = (self.make() for _ in range(3))
         for seconds, deadline in enumerate((self.deadline, first, second, third), 1):
             deadline.within(seconds)
-        self.deadline.stop()
+        second.stop()
         self.clock.advance(4)
         self.assertEqual(self.expired, [4] * 3)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_one_that_fails(self) -> None:
         """
