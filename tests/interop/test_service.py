@@ -47,6 +47,13 @@ _CODE = re.compile(rb"([0-9]{3}(?: [245]\.[0-9]+\.[0-9]+)?) ")
 ENVELOPE = b"MAIL FROM:<bob@example.org>\r\nRCPT TO:<ann@example.org>\r\n"
 
 
+def _heed_interrupts() -> None:
+    """
+    What runs in the background of a shell ignores SIGINT, and so would what it starts.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Process:
     """
     A Python that runs, and its log.
@@ -65,6 +72,7 @@ class Process:
                 "stderr": subprocess.STDOUT,
                 **how,
             }
+        how.setdefault("preexec_fn", _heed_interrupts)
         self.process = subprocess.Popen([sys.executable, *arguments], env=environment, **how)
         self.lines: list[str] = []
         self._more = Event()
