@@ -15,10 +15,11 @@ from . import replies
 from .context import Context, copied
 from .eager import eagerly
 from .hooks import Hook, as_reply, is_later
-from .outcomes import CLOSE, Body, Challenge, Outcome, Restart, Step, Verb
+from .outcomes import CLOSE, Body, Challenge, Outcome, Restart, Step
 from .replies import Declined, Rejected, Reply
+from .rules import Move
 from .session import Session
-from .states import NO_RCPT, REFUSED, State
+from .states import NO_RCPT, REFUSED
 
 # Codes of our own refusals that say "this was no SMTP" rather than "not this one".
 _JUNK = frozenset((500, 501, 503, 504, 535, 553, 555))
@@ -121,32 +122,33 @@ class Dialog(Context):
         :param line: as it came, without its CRLF.
         """
         word, _, rest = line.rstrip(b" \t").partition(b" ")
-        rules = self.rules
-        known = rules.verbs.get(word) or rules.verbs.get(word.upper())
-        if known is None:
+        moves = self.rules.moves[self.state]
+        move = moves.get(word) or moves.get(word.upper())
+        if move is None:
             return self._unknown(word)
-        name, verb = known
         try:
             argument = rest.decode("ascii")
         except UnicodeDecodeError:
             # U+FFFD stands for what is no UTF-8; the grammar refuses it.
             argument = rest.decode("utf-8", "replace")
-        target = rules.table[self.state].get(name)
         try:
-            obstacle = self._obstacle(len(line), name, verb, argument)
-            if obstacle is None and target is None:
-                obstacle = replies.BAD_SEQUENCE
-            if obstacle is not None:
-                return self._turn_down(name, verb, argument, obstacle)
-            step = verb.run(self, argument)
+            if (
+                not move.free
+                or self.shut is not None
+                or len(line) > move.room
+                or not argument.isprintable()
+            ):
+                obstacle = self._obstacle(len(line), move, argument)
+                if obstacle is not None:
+                    return self._turn_down(move, argument, obstacle)
+            step = move.verb.run(self, argument)
         except Rejected as refusal:
-            return self._turn_down(name, verb, argument, refusal.reply, refusal)
+            return self._turn_down(move, argument, refusal.reply, refusal)
         except Exception as error:
-            return self._turn_down_for(name, verb, argument, error)
-        assert target is not None
+            return self._turn_down_for(move, argument, error)
         if isinstance(step, Outcome):
-            return self._advance(name, verb, target, step)
-        return self._advance_later(name, verb, target, argument, step)
+            return self._advance(move, step)
+        return self._advance_later(move, argument, step)
 
     def _unknown(self, word: bytes) -> Outcome:
         if word.upper() in _FOREIGN:
@@ -155,91 +157,80 @@ class Dialog(Context):
         reply = replies.BAD_SEQUENCE if self.state == REFUSED else replies.BAD_COMMAND
         return self._settled(Outcome((reply,)))
 
-    def _obstacle(self, length: int, name: str, verb: Verb, argument: str) -> Reply | None:
+    def _obstacle(self, length: int, move: Move, argument: str) -> Reply | None:
         """
         Why a command is refused before its verb gets to see it, or None.
         """
-        if length + 2 > verb.line_limit:
+        verb = move.verb
+        if length > move.room:
             return verb.too_long
         if not argument.isprintable() and _CONTROL.search(argument):
             return replies.BAD_LINE
-        if self.shut is not None and name != "QUIT":
+        if self.shut is not None and move.name != "QUIT":
             return self.shut
         for gate in self.rules.gates:
-            reply = gate(self.session, name)
+            reply = gate(self.session, move.name)
             if reply is not None:
                 return reply
-        if verb.extended and not self.session.extended_smtp:
+        if not move.legal or (verb.extended and not self.session.extended_smtp):
             return replies.BAD_SEQUENCE
         return None
 
     def _turn_down(
-        self,
-        name: str,
-        verb: Verb,
-        argument: str,
-        reply: Reply,
-        error: Exception | None = None,
+        self, move: Move, argument: str, reply: Reply, error: Exception | None = None
     ) -> Outcome:
         """
         Refuse a command as its verb wants to be refused.
 
         :param error: what the refusal was raised as.
         """
+        verb = move.verb
         reply = self.judge(reply, replies.OK)
         outcome = verb.refused(self, argument, reply)
         an_echo = reply.code == 503 and verb.follows and (self.echo or self.state == NO_RCPT)
         ours = error is None or (isinstance(error, Rejected) and not isinstance(error, Declined))
         if ours and reply.code in _JUNK and not an_echo:
             self.errors += 1
-        self.refused(name, verb, reply)
+        self.refused(move.name, verb, reply)
         return self._settled(outcome)
 
-    async def _turn_down_for(
-        self, name: str, verb: Verb, argument: str, error: Exception
-    ) -> Outcome:
-        return self._turn_down(name, verb, argument, await self.explain(error), error)
+    async def _turn_down_for(self, move: Move, argument: str, error: Exception) -> Outcome:
+        return self._turn_down(move, argument, await self.explain(error), error)
 
-    def _advance(self, name: str, verb: Verb, target: State, outcome: Outcome) -> Outcome:
+    def _advance(self, move: Move, outcome: Outcome) -> Outcome:
         """
         Move on to the state that follows a command, if its reply is positive.
         """
         said = outcome.replies
         if said and said[-1].code >= 400:
-            self.refused(name, verb, said[-1])
+            self.refused(move.name, move.verb, said[-1])
             return self._settled(outcome)
-        self.state = target
+        self.state = move.target
         if outcome.commit is not None:
             outcome.commit()
         return outcome
 
     async def _advance_later(
-        self,
-        name: str,
-        verb: Verb,
-        target: State,
-        argument: str,
-        step: Coroutine[Any, Any, Outcome],
+        self, move: Move, argument: str, step: Coroutine[Any, Any, Outcome]
     ) -> Outcome:
         try:
             outcome = await step
         except Rejected as refusal:
-            return self._turn_down(name, verb, argument, refusal.reply, refusal)
+            return self._turn_down(move, argument, refusal.reply, refusal)
         except Exception as error:
-            return await self._turn_down_for(name, verb, argument, error)
-        return self._advance(name, verb, target, outcome)
+            return await self._turn_down_for(move, argument, error)
+        return self._advance(move, outcome)
 
     def response(self, challenge: Challenge, line: bytes) -> Step:
         """
         Pass on a line that answers a challenge.
         """
-        name = challenge.verb
-        verb = self.rules.verbs[name.encode()][1]
-        if len(line) + 2 > verb.line_limit:
-            step = challenge.give_up(verb.too_long)
+        move = self.rules.moves[self.state][challenge.verb.encode()]
+        if len(line) > move.room:
+            step = challenge.give_up(move.verb.too_long)
         else:
             step = challenge.respond(line)
-        return eagerly(self._advance_later(name, verb, self.state, "", step))
+        return eagerly(self._advance_later(move, "", step))
 
     def content(self, body: Body) -> Step:
         """

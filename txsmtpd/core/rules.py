@@ -18,7 +18,7 @@ from .outcomes import Verb
 from .replies import Reply
 from .session import Envelope, Parameters, Session
 from .settings import Settings
-from .states import TRANSITIONS, Table, merge
+from .states import TRANSITIONS, State, Table, merge
 
 Check = Callable[[Session, Envelope, Parameters], None]
 
@@ -59,6 +59,42 @@ class Checks:
 
 
 @attrs.frozen(eq=False)
+class Move:
+    """
+    A command in a state: what is known of it before anybody says it there.
+    """
+
+    name: str
+    verb: Verb
+    legal: bool
+    #: The state that follows its success.
+    target: State
+    #: Whether nothing can be in its way but its line: it is legal, and no gate is to be asked.
+    free: bool
+    #: Octets that its line may have, without CRLF.
+    room: int
+
+
+def _moves(
+    verbs: Mapping[bytes, tuple[str, Verb]], table: Table, *, gated: bool
+) -> dict[State, dict[bytes, Move]]:
+    """
+    The moves of each state, by the names of the commands as clients send them.
+
+    :param gated: whether there are gates.
+    """
+    moves: dict[State, dict[bytes, Move]] = {}
+    for state, row in table.items():
+        moves[state] = {}
+        for word, (name, verb) in verbs.items():
+            legal = name in row
+            free = legal and not gated and not verb.extended
+            room = verb.line_limit - len("\r\n")
+            moves[state][word] = Move(name, verb, legal, row.get(name, state), free, room)
+    return moves
+
+
+@attrs.frozen(eq=False)
 class Rules:
     """
     What every connection to one server shares.
@@ -78,6 +114,8 @@ class Rules:
     #: Whether one of them may make the server forget the client.
     forgets: bool
     table: Table
+    #: What the table comes to for those who only have a word.
+    moves: Mapping[State, Mapping[bytes, Move]]
     mail_parameters: Mapping[str, Parameter]
     rcpt_parameters: Mapping[str, Parameter]
     # The roles that some extension plays; those that it inherits do nothing and are not called.
@@ -166,19 +204,22 @@ def make_rules(
         methods = (getattr(extension, role) for extension in extensions)
         return tuple(m for m in methods if not getattr(m, "does_nothing", False))
 
+    known = {name.encode("ascii"): (name, verb) for name, verb in {**builtin, **own}.items()}
+    gates = played("gate")
     return Rules(
         settings=settings,
         lmtp=lmtp,
         hooks=Hooks(tuple(handlers)),
         extensions=extensions,
-        verbs={name.encode("ascii"): (name, verb) for name, verb in {**builtin, **own}.items()},
-        commands=" ".join(sorted(n for n, verb in {**builtin, **own}.items() if verb.listed)),
+        verbs=known,
+        commands=" ".join(sorted(name for name, verb in known.values() if verb.listed)),
         builtin=builtin,
         forgets=any(verb.forgets for verb in builtin.values()),
         table=table,
+        moves=_moves(known, table, gated=bool(gates)),
         mail_parameters=_parameters((e, e.mail_parameters()) for e in extensions),
         rcpt_parameters=_parameters((e, e.rcpt_parameters()) for e in extensions),
-        gates=played("gate"),
+        gates=gates,
         mail_checks=Checks(played("check_mail")),
         rcpt_checks=Checks(played("check_rcpt")),
         content_checks=played("check_content"),
