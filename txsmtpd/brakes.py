@@ -65,6 +65,8 @@ class BrakedLineReceiver(LineReceiver):
     closing = False
     #: Whether something is being obeyed right now.
     feeding = False
+    #: Whether anything was obeyed since this was last set to False.
+    progress = False
 
     # Octets at the beginning of the buffer that are done with.
     _done = 0
@@ -99,7 +101,8 @@ class BrakedLineReceiver(LineReceiver):
             # Also what is no Exception: a hook has no business to end the process.
             self._broken(Failure())
         finally:
-            self._buffer = self.clearLineBuffer()
+            if self._done:
+                self._buffer = self.clearLineBuffer()
             self.feeding = False
         if not self.closing:
             if self.brakes:
@@ -113,28 +116,30 @@ class BrakedLineReceiver(LineReceiver):
         """
         transport, delimiter, most = self.transport, self.delimiter, self.MAX_LENGTH
         width = len(delimiter)
-        while not (self.paused or self.closing or transport.disconnecting):
-            if not self.line_mode:
-                data = self.clearLineBuffer()
-                if not data:
-                    return
-                self.rawDataReceived(data)
-                continue
+        while not (self.paused or transport.disconnecting):
             buffer, start = self._buffer, self._done
-            end = buffer.find(delimiter, start)
-            if 0 <= end <= start + most:
-                self._done = end + width
-                self.lineReceived(buffer[start:end])
-                continue
-            if end >= 0 or len(buffer) - start >= most + width:
-                self.lineLengthExceeded(self.clearLineBuffer())
-            return
+            if self.line_mode:
+                end = buffer.find(delimiter, start)
+                if 0 <= end <= start + most:
+                    self._done = end + width
+                    self.lineReceived(buffer[start:end])
+                    continue
+                if end >= 0 or len(buffer) - start >= most + width:
+                    self.lineLengthExceeded(self.clearLineBuffer())
+                return
+            if start == len(buffer):
+                return
+            self._done = len(buffer)
+            self.rawDataReceived(buffer[start:])
 
     def clearLineBuffer(self) -> bytes:
         """
         :return: what was in the buffer and is not done with.
         """
-        rest, self._buffer, self._done = self._buffer[self._done :], b"", 0
+        rest = self._buffer[self._done :]
+        if self._done:
+            self.progress = True
+        self._buffer, self._done = b"", 0
         return rest
 
     def _hold(self) -> None:
@@ -178,11 +183,17 @@ class BrakedLineReceiver(LineReceiver):
             self.transport.resumeProducing()
         self.dataReceived(b"")
 
+    def end(self) -> None:
+        """
+        Obey nothing more.
+        """
+        self.closing = self.paused = True
+
     def close(self) -> None:
         """
         Close when everything that was written has left.
         """
-        self.closing = True
+        self.end()
         # A producer that stays registered keeps a TLS connection open for ever.
         self.transport.unregisterProducer()
         self.transport.loseConnection()

@@ -58,7 +58,6 @@ class SMTP(VerbMethods, Departure):
     dialog: Dialog
 
     _half_closed = False
-    _progress = False
     _body: Body | None = None
     #: What the next line answers.
     _challenge: Challenge | None = None
@@ -107,14 +106,13 @@ class SMTP(VerbMethods, Departure):
         super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> None:
-        self._progress = True
         self._line = line
         if self._verbose:
             self._log.heard(line, secret=self._challenge is not None)
-        challenge = self._challenge
-        self._obey(
-            self.dialog.command(line) if challenge is None else self._answer(challenge, line)
-        )
+        if self._challenge is None:
+            self._obey(self.dialog.command(line))
+        else:
+            self._obey(self._answer(self._challenge, line))
 
     def _answer(self, challenge: Challenge, line: bytes) -> Step:
         self._challenge = None
@@ -126,7 +124,6 @@ class SMTP(VerbMethods, Departure):
         self._say_goodbye(replies.ENDLESS_LINE)
 
     def rawDataReceived(self, data: bytes) -> None:
-        self._progress = True
         body = self._body
         assert body is not None
         content, leftover = body.reader.feed(data)
@@ -149,7 +146,8 @@ class SMTP(VerbMethods, Departure):
         """
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._lost = self.closing = True
+        self._lost = True
+        self.end()
         # An exchange ends with the client.
         self._challenge = None
         if self._session_end is not None:
@@ -203,7 +201,7 @@ class SMTP(VerbMethods, Departure):
         def ended(result: Any) -> None:
             delivered, self._delivering = self._delivering, None
             self._pending = None
-            self._progress = True
+            self.progress = True
             # Before `then`, which may put it on again.
             self.brakes &= ~brake
             try:
@@ -241,8 +239,6 @@ class SMTP(VerbMethods, Departure):
         if not isinstance(step, Outcome):
             self._drive(step, STEP, self._obey)
             return
-        if self._lost:
-            return
         out = self._out
         for reply in step.replies:
             out.append(reply.wire)
@@ -254,6 +250,9 @@ class SMTP(VerbMethods, Departure):
             self._carry_out(step.then)
 
     def _carry_out(self, then: Directive) -> None:
+        if self._lost:
+            # By a hook, or while it was waited for.
+            return
         if isinstance(then, Body):
             self._body = then
             self.setRawMode()
@@ -309,6 +308,9 @@ class SMTP(VerbMethods, Departure):
         """
         Log a reply that deserves it.
         """
+        if self._lost:
+            # Nobody hears it.
+            return
         if reply.code >= 400:
             # A connection that is turned away has no dialog.
             transaction = self.dialog.envelope.id if self._admitted else ""
@@ -326,8 +328,8 @@ class SMTP(VerbMethods, Departure):
             return
         if self._out:
             self._flush()
-        if self._progress:
-            self._progress = False
+        if self.progress:
+            self.progress = False
             self._watch()
         if self._farewell is not None:
             self._part_if_due()
