@@ -460,7 +460,7 @@ class HookTests(ArrivalTestCase):
         client = self.connect(RecordingHandler({"PROXY": later}))
         client.send(V1 + b"NOOP\r\n" * (HELD // 2))
         self.assertFalse(client.transport.wants_read)
-        self.assertLess(len(client.protocol._buffer), HELD * 3)
+        self.assertLess(len(client.protocol._arrived), HELD * 3)
         later.fire(client)
         self.assertEqual(codes(client), [220] + [250] * (HELD // 2))
         self.assertTrue(client.transport.wants_read)

@@ -487,7 +487,7 @@ class LineLengthTests(FlowTestCase):
         sizes = []
         for _ in range(80):
             client.send(b"x" * 1000)
-            sizes.append(len(client.protocol._buffer))
+            sizes.append(len(client.protocol._arrived))
         self.assertTrue(client.received.endswith(b"421 4.7.0 Line without end\r\n"))
         self.assertEqual(codes(client), [421])
         self.assertLess(max(sizes), 65_539)
@@ -862,7 +862,7 @@ class LingerTests(FlowTestCase):
         client.reading = False
         client.send(b"QUIT\r\n")
         client.protocol.dataReceived(b"NOOP\r\n" * 100_000)
-        self.assertEqual(client.protocol._buffer, b"")
+        self.assertEqual(client.protocol._arrived, b"")
         self.assertEqual([call.hook for call in handler.calls], ["CONNECT", "QUIT"])
 
     def test_half_closed_meanwhile(self) -> None:

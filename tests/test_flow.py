@@ -390,7 +390,7 @@ class BrakeTests(FlowTestCase):
         client.send(b"NOOP\r\n")
         client.send(b"x" * HELD)
         self.assertTrue(client.transport.wants_read)
-        self.assertEqual(len(client.protocol._buffer), HELD)
+        self.assertEqual(len(client.protocol._arrived), HELD)
 
     def test_transport_is_paused_when_too_much_is_held(self) -> None:
         later = Later()
@@ -410,7 +410,7 @@ class BrakeTests(FlowTestCase):
         client = greeted(RecordingHandler({"NOOP": later}))
         client.send(b"NOOP\r\n")
         client.send(b"VRFY xyz\r\n" * 30_000)
-        self.assertLessEqual(len(client.protocol._buffer), HELD + client.transport.bufferSize)
+        self.assertLessEqual(len(client.protocol._arrived), HELD + client.transport.bufferSize)
         self.assertTrue(client.transport.incoming)
         later.fire(client)
         self.assertEqual(codes(client), [250] + [252] * 30_000)
@@ -423,7 +423,7 @@ class BrakeTests(FlowTestCase):
         line = b"x" * 98 + b"\r\n"
         client.send(line * 10_000)
         while later.waiting:
-            self.assertLessEqual(len(client.protocol._buffer), HELD + client.transport.bufferSize)
+            self.assertLessEqual(len(client.protocol._arrived), HELD + client.transport.bufferSize)
             later.fire(client)
         client.send(b".\r\n")
         later.fire(client)
@@ -467,7 +467,7 @@ class UnreadTests(FlowTestCase):
         transport = client.transport
         unread = sum(map(len, client.writes))
         self.assertLess(unread, 150_000)
-        self.assertLessEqual(len(client.protocol._buffer), HELD + transport.bufferSize)
+        self.assertLessEqual(len(client.protocol._arrived), HELD + transport.bufferSize)
         client.reading = True
         client.pump()
         self.assertEqual(len(codes(client)), 20_000)

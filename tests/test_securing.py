@@ -1203,7 +1203,7 @@ class FlowTests(SecuringTestCase):
         client.send(*[chunk * 64] * 20)
         self.assertEqual(client.protocol.brakes, NOT_READY)
         self.assertFalse(client.transport.wants_read)
-        self.assertLess(len(client.protocol._buffer), 300_000)
+        self.assertLess(len(client.protocol._arrived), 300_000)
         while later.waiting:
             later.fire(client)
         client.send(b".\r\n")

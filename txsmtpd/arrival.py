@@ -42,17 +42,22 @@ class Arrival(BrakedLineReceiver):
     _log: SessionLog
 
     #: Whether it was counted in.
-    _admitted = False
+    _admitted: bool
     #: Whether nobody would understand what we say.
-    _silent = False
+    _silent: bool
     #: What the first octets go to: it returns those that others may have.
-    _first: Callable[[bytes], bytes] | None = None
+    _first: Callable[[bytes], bytes] | None
     #: Reads the PROXY header that has to come first.
     _header: HeaderReader | None = None
     #: What was wrong with it.
     _turned_away = ""
     #: What comes after the TLS handshake that is going on.
-    _after_handshake: Callable[[TLS, dict[str, Any]], Step] | None = None
+    _after_handshake: Callable[[TLS, dict[str, Any]], Step] | None
+
+    def connectionMade(self) -> None:
+        self._admitted = self._silent = False
+        self._first = self._after_handshake = None
+        super().connectionMade()
 
     def _arrive(self) -> None:
         """
@@ -151,7 +156,7 @@ class Arrival(BrakedLineReceiver):
             return b""
         if proxy is not None:
             # Until the hook has decided, the rest waits with what comes.
-            self._first, self._header, self._buffer = None, None, rest or b""
+            self._first, self._header, self._arrived = None, None, rest or b""
             # The client has as much time for what it says as any other.
             self._allow(self.factory.settings.timeout)
             self._believe(proxy)
@@ -180,7 +185,7 @@ class Arrival(BrakedLineReceiver):
         if self._has_room():
             self._first = self._refuse_binary
             # If the hook had put the brake on: what came meanwhile is obeyed with the greeting.
-            self.paused = bool(self.brakes)
+            self._stopped = bool(self.brakes)
             self._welcome(False)
 
     def _turn_away(self, reason: str) -> None:

@@ -58,22 +58,48 @@ class BrakedLineReceiver(LineReceiver):
     Lines and raw data, one after the other, as fast as the brakes allow.
     """
 
+    # What is looked at for every line is set on each instance, and no class has it too: CPython
+    # takes ten times as long to find what hides something of a class.
+
     transport: Any
     #: The brakes that are on.
-    brakes = 0
+    brakes: int
     #: Whether the connection is closed or about to close, so that nothing more is obeyed.
-    closing = False
+    closing: bool
     #: Whether something is being obeyed right now.
-    feeding = False
+    feeding: bool
     #: Whether anything was obeyed since this was last set to False.
-    progress = False
+    progress: bool
 
-    # Octets at the beginning of the buffer that are done with.
-    _done = 0
+    # The transport is paused too.
     _held = False
 
     def connectionMade(self) -> None:
+        self.brakes = 0
+        self.closing = self.feeding = self.progress = False
+        # Whether nothing is obeyed now: what LineReceiver calls paused.
+        self._stopped = False
+        # Whether what comes is raw data, not lines.
+        self._raw = False
+        # What has come, and how many octets of it are done with.
+        self._arrived, self._done = b"", 0
         self.transport.registerProducer(_Unread(self), True)
+
+    @property
+    def paused(self) -> bool:  # type: ignore[override]
+        return self._stopped
+
+    @paused.setter
+    def paused(self, paused: bool) -> None:
+        self._stopped = paused
+
+    def setRawMode(self) -> None:
+        self._raw = True
+
+    def setLineMode(self, extra: bytes = b"") -> None:
+        self._raw = False
+        self._arrived = extra + self.clearLineBuffer()
+        self.proceed()
 
     def afterInput(self) -> None:
         """
@@ -90,7 +116,7 @@ class BrakedLineReceiver(LineReceiver):
     def dataReceived(self, data: bytes) -> None:
         if self.closing:
             return
-        self._buffer += data
+        self._arrived += data
         if self.feeding:
             # From within: the loop that runs finds it in the buffer.
             return
@@ -102,7 +128,7 @@ class BrakedLineReceiver(LineReceiver):
             self._broken(Failure())
         finally:
             if self._done:
-                self._buffer = self.clearLineBuffer()
+                self._arrived = self.clearLineBuffer()
             self.feeding = False
         if not self.closing:
             if self.brakes:
@@ -116,9 +142,9 @@ class BrakedLineReceiver(LineReceiver):
         """
         transport, delimiter, most = self.transport, self.delimiter, self.MAX_LENGTH
         width = len(delimiter)
-        while not (self.paused or transport.disconnecting):
-            buffer, start = self._buffer, self._done
-            if self.line_mode:
+        while not (self._stopped or transport.disconnecting):
+            buffer, start = self._arrived, self._done
+            if not self._raw:
                 end = buffer.find(delimiter, start)
                 if 0 <= end <= start + most:
                     self._done = end + width
@@ -136,14 +162,14 @@ class BrakedLineReceiver(LineReceiver):
         """
         :return: what was in the buffer and is not done with.
         """
-        rest = self._buffer[self._done :]
+        rest = self._arrived[self._done :]
         if self._done:
             self.progress = True
-        self._buffer, self._done = b"", 0
+        self._arrived, self._done = b"", 0
         return rest
 
     def _hold(self) -> None:
-        if not self._held and len(self._buffer) > HELD:
+        if not self._held and len(self._arrived) > HELD:
             self._held = True
             self.transport.pauseProducing()
 
@@ -151,15 +177,15 @@ class BrakedLineReceiver(LineReceiver):
         """
         End raw data, of which `data` was too much.
         """
-        self.line_mode = 1
-        self._buffer = data + self.clearLineBuffer()
+        self._raw = False
+        self._arrived = data + self.clearLineBuffer()
 
     def brake(self, brake: int) -> None:
         """
         Put a brake on.
         """
         self.brakes |= brake
-        self.paused = True
+        self._stopped = True
 
     def release(self, brake: int) -> None:
         """
@@ -177,7 +203,7 @@ class BrakedLineReceiver(LineReceiver):
         if self.brakes:
             self.afterInput()
             return
-        self.paused = False
+        self._stopped = False
         if self._held:
             self._held = False
             self.transport.resumeProducing()
@@ -187,7 +213,7 @@ class BrakedLineReceiver(LineReceiver):
         """
         Obey nothing more.
         """
-        self.closing = self.paused = True
+        self.closing = self._stopped = True
 
     def close(self) -> None:
         """

@@ -26,11 +26,11 @@ class Departure(Arrival):
     """
 
     #: Whether the connection is gone.
-    _lost = False
+    _lost: bool
     #: The command that is being obeyed.
-    _line: bytes | None = None
+    _line: bytes | None
     #: The step that is under way.
-    _pending: Pending | None = None
+    _pending: Pending | None
     #: Fires when it ends, if it delivers a message.
     _delivering: Deferred[None] | None = None
     #: Ends the session, however busy, if that is set.
@@ -39,6 +39,9 @@ class Departure(Arrival):
     _farewell: Reply | None = None
 
     def connectionMade(self) -> None:
+        self._settings = self.factory.settings
+        self._lost = False
+        self._line = self._pending = None
         #: Replies that are to be written.
         self._out: list[bytes] = []
         self._deadline = Deadline(self.factory.deadlines, self._expired)
@@ -66,7 +69,7 @@ class Departure(Arrival):
         """
         if self.brakes & (STEP | CONTENT):
             return True
-        receiving = not self.line_mode or self.dialog.delivery is not None
+        receiving = self._raw or self.dialog.delivery is not None
         return receiving and self._farewell is replies.SHUTTING_DOWN
 
     def _say_goodbye(self, reply: Reply) -> None:
@@ -95,8 +98,8 @@ class Departure(Arrival):
         Give the client its time for what comes next, unless a hook is having its own.
         """
         if self._pending is None:
-            settings = self.factory.settings
-            self._deadline.within(settings.timeout if self.line_mode else settings.data_timeout)
+            settings = self._settings
+            self._deadline.within(settings.data_timeout if self._raw else settings.timeout)
 
     def _expired(self) -> None:
         if self.closing and not self._lost:
@@ -125,7 +128,7 @@ class Departure(Arrival):
 
     def _give_hook_time(self) -> None:
         # RFC 5321 section 4.5.3.2 gives the end of data twice the time of other commands.
-        seconds = self.factory.settings.hook_timeout
+        seconds = self._settings.hook_timeout
         self._deadline.within(seconds if self._delivering is None else seconds * 2)
 
     def _flush(self) -> None:

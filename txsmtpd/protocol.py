@@ -58,9 +58,9 @@ class SMTP(VerbMethods, Departure):
     dialog: Dialog
 
     _half_closed = False
-    _body: Body | None = None
+    _body: Body | None
     #: What the next line answers.
-    _challenge: Challenge | None = None
+    _challenge: Challenge | None
 
     # What hooks find on `server`.
 
@@ -88,8 +88,9 @@ class SMTP(VerbMethods, Departure):
     def connectionMade(self) -> None:
         if self.uses_wire:
             make_wire(self.transport, self.factory.readers)
+        self._verbose = self.factory.settings.verbose
+        self._body = self._challenge = None
         super().connectionMade()
-        self._verbose = self.settings.verbose
         self._arrive()
 
     def _start_dialog(self, session: Session) -> None:
