@@ -177,7 +177,11 @@ class DocumentedTests(LogsTestCase):
         log.introduced(log.session)
         forwarded = {"ADDR": "203.0.113.9"}
         recipient = Recipient("b@example.org", Parameters(), OK)
-        log.transaction(Envelope(forwarded=forwarded), [recipient], 1, [OK], True)
+        envelope = Envelope(forwarded=forwarded)
+        message: Any = SimpleNamespace(
+            envelope=envelope, recipients=[recipient], size=1, verdicts=[OK]
+        )
+        log.transaction(message, True)
         log.ended("done")
         log.no_handshake("done")
         log.no_header("done")

@@ -50,8 +50,8 @@ class BodyTests(SynchronousTestCase):
 
     def test_defaults(self) -> None:
         """
-        There is some, and its end delivers a message, unless we hear otherwise.
+        There is some, unless we hear otherwise.
         """
         reader: object = object()
-        body = Body(reader, reader)  # type: ignore[arg-type]
-        self.assertEqual((True, False), (body.delivers, body.empty))
+        body = Body(reader, reader, None)  # type: ignore[arg-type]
+        self.assertFalse(body.empty)

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from .core.outcomes import Message
 from .core.replies import Reply
 from .core.rules import Rules
-from .core.session import Envelope, Recipient, Session
+from .core.session import Session
 
 MASK = "********"
 
@@ -85,24 +85,26 @@ class SessionLog:
 
     def _tell(self, event: str, text: str, **facts: Any) -> None:
         """
-        Log an event of the session, as `Logger.info` does.
-
-        That takes longer than all else about it, because it looks for the level in a list that it
-        sorts anew each time.
+        Log an event of the session.
         """
-        _log.observer(
-            {
-                "log_logger": _log,
-                "log_level": LogLevel.info,
-                "log_namespace": _log.namespace,
-                "log_source": None,
-                "log_format": text,
-                "log_time": time.time(),
-                "event": event,
-                "session": self._id,
-                **facts,
-            }
-        )
+        self._emit(event, text, facts)
+
+    def _emit(self, name: str, text: str, event: dict[str, Any]) -> None:
+        """
+        Log as `Logger.info` does.  That takes longer than all else about it, because it looks for
+        the level in a list that it sorts anew each time.
+
+        :param event: the facts, to which the rest is added.
+        """
+        event["event"] = name
+        event["session"] = self._id
+        event["log_logger"] = _log
+        event["log_level"] = LogLevel.info
+        event["log_namespace"] = _log.namespace
+        event["log_source"] = None
+        event["log_format"] = text
+        event["log_time"] = time.time()
+        _log.observer(event)
 
     def heard(self, line: bytes, *, secret: bool) -> None:
         """
@@ -147,47 +149,41 @@ class SessionLog:
             code=reply.code,
         )
 
-    def transaction(
-        self,
-        envelope: Envelope,
-        recipients: Sequence[Recipient],
-        size: int,
-        verdicts: Sequence[Reply],
-        gone: bool,
-    ) -> None:
+    def transaction(self, message: Message, gone: bool) -> None:
         """
         A message has come to its verdict, or under LMTP to one for each recipient.
 
-        :param recipients: all whom the client was told to be accepted.
         :param gone: whether the client has gone and will not hear of it.
         """
+        envelope, verdicts = message.envelope, message.verdicts
         reply, said = verdicts[0], "{reply}"
-        delivered = reply.positive
+        delivered = reply.code < 400
         if len(verdicts) > 1 and len(set(verdicts)) > 1:
             # The one that somebody may have to look after.
             reply = next((each for each in verdicts if not each.positive), reply)
             delivered = any(each.positive for each in verdicts)
             said = "{verdicts}"
         self._messages += delivered
-        facts: dict[str, Any] = {}
+        event = {
+            "transaction": envelope.id,
+            "sender": envelope.mail_from,
+            "recipients": [recipient.address for recipient in message.recipients],
+            "size": message.size,
+            "priority": envelope.priority,
+            "reply": reply.text,
+            "code": reply.code,
+            "verdicts": [each.text for each in verdicts],
+            "unheard": ", but the client had gone" if gone else "",
+        }
         if envelope.forwarded:
-            facts["forwarded"] = envelope.forwarded
+            event["forwarded"] = envelope.forwarded
             said += ", forwarded: {forwarded}"
-        self._tell(
+        self._emit(
             "transaction",
             "{session}: message {transaction} from <{sender}> to {recipients}, {size} octets: "
             + said
             + "{unheard}",
-            transaction=envelope.id,
-            sender=envelope.mail_from,
-            recipients=[recipient.address for recipient in recipients],
-            size=size,
-            priority=envelope.priority,
-            reply=reply.text,
-            code=reply.code,
-            verdicts=[each.text for each in verdicts],
-            unheard=", but the client had gone" if gone else "",
-            **facts,
+            event,
         )
 
     def introduced(self, session: Session) -> None:

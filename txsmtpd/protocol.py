@@ -28,9 +28,9 @@ from .brakes import CONTENT, STEP
 from .core import replies
 from .core.dialog import Dialog
 from .core.eager import eagerly
-from .core.outcomes import CLOSE, Body, Challenge, Directive, Outcome, Restart, Sink, Step
+from .core.outcomes import CLOSE, Body, Challenge, Directive, Message, Outcome, Restart, Step
 from .core.replies import Reply
-from .core.session import Envelope, Recipient, Session
+from .core.session import Envelope, Session
 from .core.settings import Settings
 from .departure import Departure
 from .home import Home
@@ -280,20 +280,17 @@ class SMTP(VerbMethods, Departure):
             return
         self._body = None
         self.take_back(leftover)
-        then: Callable[[Any], None] = self._obey
-        if body.delivers:
-            # What there is now, because the step ends the transaction.
-            then = partial(self._delivered, self.dialog.envelope, self.dialog.recipients, body.sink)
-        step = self.dialog.content(body)
-        if isinstance(step, Outcome):
-            then(step)
+        step, message = self.dialog.content(body), body.message
+        if not isinstance(step, Outcome):
+            then = self._obey if message is None else partial(self._delivered, message)
+            self._drive(step, STEP, then, delivers=message is not None)
+        elif message is None:
+            self._obey(step)
         else:
-            self._drive(step, STEP, then, delivers=body.delivers)
+            self._delivered(message, step)
 
-    def _delivered(
-        self, envelope: Envelope, recipients: list[Recipient], sink: Sink, outcome: Outcome
-    ) -> None:
-        self._log.transaction(envelope, recipients, sink.size, sink.verdicts, self._lost)
+    def _delivered(self, message: Message, outcome: Outcome) -> None:
+        self._log.transaction(message, self._lost)
         self._obey(outcome)
 
     def say_early(self, reply: Reply) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
+from .eager import awaited
 from .hooks import Hook, as_reply, is_later
 from .outcomes import Runner, Verb
 from .replies import BAD_SEQUENCE, LOCAL_ERROR, OK, Rejected, Reply
@@ -82,7 +83,7 @@ class Context:
         """
         # Made when somebody looks, because most connections are idle between two of them.
         if self._envelope is None:
-            self._envelope = Envelope(id=f"{self.session.id}.{self._transactions}")
+            self._envelope = Envelope(f"{self.session.id}.{self._transactions}")
         return self._envelope
 
     def _begin_transaction(self) -> None:
@@ -160,7 +161,7 @@ class Context:
         End the transaction after its content, whose verdict is known.
         """
         self.happened(END)
-        self.reset()
+        self.reset("its content has ended")
 
     def happened(self, symbol: str) -> None:
         """
@@ -217,7 +218,7 @@ class Context:
         self,
         hook: Hook | None,
         default: Reply,
-        conclude: Callable[[Reply], T],
+        conclude: Callable[[Reply], T | Coroutine[Any, Any, T]],
         *arguments: Any,
         utf8: bool = False,
     ) -> T | Coroutine[Any, Any, T]:
@@ -231,11 +232,11 @@ class Context:
             return conclude(default)
         try:
             verdict = hook(self.server, self.session, self.envelope, *arguments)
-            if is_later(verdict):
+            if verdict is not None and is_later(verdict):
                 verdict = self.runner.start(verdict)
                 if is_later(verdict):
                     return self._conclude_later(verdict, default, conclude, utf8)
-            reply = self.judge(verdict, default, utf8=utf8)
+            reply = default if verdict is None else self.judge(verdict, default, utf8=utf8)
         except Rejected as refusal:
             reply = self.judge(refusal.reply, default, utf8=utf8)
         except Exception as error:
@@ -246,11 +247,14 @@ class Context:
         """
         Ask a hook, from a coroutine.
         """
-        reply = self.ask(hook, default, itself, *arguments)
-        return reply if isinstance(reply, Reply) else await reply
+        return await awaited(self.ask(hook, default, itself, *arguments))
 
     async def _conclude_later(
-        self, verdict: Awaitable[Any], default: Reply, conclude: Callable[[Reply], T], utf8: bool
+        self,
+        verdict: Awaitable[Any],
+        default: Reply,
+        conclude: Callable[[Reply], T | Coroutine[Any, Any, T]],
+        utf8: bool,
     ) -> T:
         try:
             reply = self.judge(await verdict, default, utf8=utf8)
@@ -258,10 +262,12 @@ class Context:
             reply = self.judge(refusal.reply, default, utf8=utf8)
         except Exception as error:
             reply = await self.explain(error)
-        return conclude(reply)
+        return await awaited(conclude(reply))
 
-    async def _conclude_error(self, error: Exception, conclude: Callable[[Reply], T]) -> T:
-        return conclude(await self.explain(error))
+    async def _conclude_error(
+        self, error: Exception, conclude: Callable[[Reply], T | Coroutine[Any, Any, T]]
+    ) -> T:
+        return await awaited(conclude(await self.explain(error)))
 
     async def explain(self, error: Exception) -> Reply:
         """

@@ -10,11 +10,11 @@ from __future__ import annotations
 import io
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from .content import LineMeter, has_bare_newline, normalize_newlines
-from .context import Context, itself
-from .eager import eagerly
+from .context import Context
+from .eager import awaited, eagerly
 from .hooks import Hook, is_later
 from .outcomes import CLOSE, Outcome, Step
 from .replies import (
@@ -30,17 +30,15 @@ from .replies import (
 )
 from .verdicts import Verdicts
 
-T = TypeVar("T")
-
 _NOT_ASCII = Reply(554, "5.6.1", ("The message is not ASCII",))
 
 
-async def begin(context: Context, verb: str, conclude: Callable[[Delivery], T]) -> T:
+def begin(context: Context, verb: str, opened: Callable[[Delivery], Outcome]) -> Step:
     """
     Ask whether a message may come, and open every handler that wants it as it comes.
 
     :param verb: ``DATA`` or ``BDAT``, whose chunks keep their newlines as they are.
-    :param conclude: makes of the message what is returned.
+    :param opened: makes the outcome of a message that may come.
     :raise Rejected: if an extension refuses.
     :raise Declined: if a limit or a handler does.
     """
@@ -48,68 +46,95 @@ async def begin(context: Context, verb: str, conclude: Callable[[Delivery], T]) 
         check(context.session, context.envelope, verb)
     if context.hooks.wants_whole and context.rules.budget.spent:
         raise Declined(NO_MEMORY)
-    go_ahead = GO_AHEAD
-    if context.hooks.DATA_start is not None:
-        go_ahead = await context.verdict(context.hooks.DATA_start, GO_AHEAD)
-        if not go_ahead.positive:
-            raise Declined(go_ahead)
     newlines = context.settings.bare_newline if verb == "DATA" else "keep"
-    delivery = Delivery(context, go_ahead, newlines)
-    await delivery.open()
-    context.delivery = delivery
-    return conclude(delivery)
+    delivery = Delivery(context, newlines, opened)
+    return context.ask(context.hooks.DATA_start, GO_AHEAD, delivery.open)
 
 
 class Delivery:
     """
     A message on its way to the handlers.
 
-    It is a :class:`~txsmtpd.core.outcomes.Sink` for the whole content of DATA.
+    It is a :class:`~txsmtpd.core.outcomes.Message`, and a :class:`~txsmtpd.core.outcomes.Sink` for
+    the whole content of DATA.
     """
 
-    def __init__(self, context: Context, go_ahead: Reply, newlines: str) -> None:
+    #: What was said in the end: one reply, or under LMTP one for each recipient.
+    verdicts: Sequence[Reply]
+
+    def __init__(
+        self, context: Context, newlines: str, opened: Callable[[Delivery], Outcome]
+    ) -> None:
         self._context = context
-        #: What to tell the client that may send DATA's content now.
-        self.go_ahead = go_ahead
+        self._newlines = newlines
+        self._opened = opened
+        self.envelope = context.envelope
+        #: Those that the client was told are accepted.
+        self.recipients = context.recipients
         #: Octets of content so far.
         self.size = 0
         #: Why the message is lost already, or None.
         self.refusal: Reply | None = None
-        #: What was said in the end: one reply, or under LMTP one for each recipient.
-        self.verdicts: Sequence[Reply] = ()
-        self._newlines = newlines
-        limit = context.settings.line_length_limit
-        self._lines = LineMeter(limit) if limit else None
+        settings = context.settings
+        self._most = settings.data_size_limit
+        longest = settings.line_length_limit
+        self._lines = LineMeter(longest) if longest else None
         self._buffer = io.BytesIO() if context.hooks.wants_whole else None
         # Octets of the budget: to ask the buffer would make it copy what it holds.
         self._taken = 0
         # In step with the consumers; None where one has no receiver, or has it no more.
         self._receivers: list[Any] = []
 
-    async def open(self) -> None:
+    def open(self, go_ahead: Reply) -> Step:
         """
+        Open the handlers.
+
+        :param go_ahead: what the client is told that may send DATA's content now.
         :raise Declined: if a handler refuses; those that were open already are aborted.
         """
+        if not go_ahead.positive:
+            raise Declined(go_ahead)
+        self.go_ahead = go_ahead
+        return self._open_rest()
+
+    def _open_rest(self) -> Step:
         context = self._context
-        for consumer in context.hooks.consumers:
+        for consumer in context.hooks.consumers[len(self._receivers) :]:
             receiver = None
             if consumer.open_content is not None:
                 try:
-                    receiver = consumer.open_content(
-                        context.server, context.session, context.envelope
-                    )
+                    receiver = consumer.open_content(context.server, context.session, self.envelope)
                     if is_later(receiver):
                         receiver = context.runner.start(receiver, self._abort_late)
-                    if is_later(receiver):
-                        receiver = await receiver
+                        if is_later(receiver):
+                            return self._open_later(receiver)
                     self._check(receiver)
                 except Rejected as refusal:
-                    self.abort("refused by another handler")
-                    raise Declined(context.judge(refusal.reply, GO_AHEAD)) from None
+                    raise self._turned_down(refusal) from None
                 except Exception as error:
-                    self.abort("another handler failed")
-                    raise Declined(await context.explain(error)) from None
+                    return self._failed_to_open(error)
             self._receivers.append(receiver)
+        context.delivery = self
+        return self._opened(self)
+
+    async def _open_later(self, opening: Awaitable[Any]) -> Outcome:
+        try:
+            receiver = await opening
+            self._check(receiver)
+        except Rejected as refusal:
+            raise self._turned_down(refusal) from None
+        except Exception as error:
+            return await self._failed_to_open(error)
+        self._receivers.append(receiver)
+        return await awaited(self._open_rest())
+
+    def _turned_down(self, refusal: Rejected) -> Declined:
+        self.abort("refused by another handler")
+        return Declined(self._context.judge(refusal.reply, GO_AHEAD))
+
+    async def _failed_to_open(self, error: Exception) -> Outcome:
+        self.abort("another handler failed")
+        raise Declined(await self._context.explain(error))
 
     def _check(self, receiver: Any) -> None:
         """
@@ -134,8 +159,7 @@ class Delivery:
                 return None
             chunk = normalize_newlines(chunk)
         self.size += len(chunk)
-        limit = self._context.settings.data_size_limit
-        if limit and self.size > limit:
+        if 0 < self._most < self.size:
             self.refuse(TOO_BIG)
             return None
         if self._lines is not None and self._lines.exceeded(chunk):
@@ -228,36 +252,52 @@ class Delivery:
 
     def finish(self) -> Step:
         """
-        The content of DATA is whole: the step that ends the transaction with its verdict.
+        The content is whole: ask every handler for its verdict and end the transaction.
         """
-        return eagerly(self.conclude())
-
-    async def conclude(self) -> Outcome:
-        """
-        Ask every handler for its verdict and end the transaction.
-        """
-        # From here on nothing but a verdict ends it: see `Body.delivers`.
-        context = self._context
-        context.delivery = None
+        # From here on nothing but a verdict ends it: see `Body.message`.
+        self._context.delivery = None
         if self._buffer is not None and self.refusal is None:
             self._put_together(self._buffer.getvalue())
-        if context.rules.lmtp:
-            self.verdicts, unsaid = await self._verdicts()
-        else:
-            self.verdicts = unsaid = (self.refusal or await self._verdict(),)
+        if self._context.rules.lmtp:
+            return eagerly(self._ask_for_each())
+        if self.refusal is not None:
+            return self._end((self.refusal,))
+        self._unasked = iter(self._hooks())
+        self._verdict = DELIVERED
+        return self._go_on(DELIVERED)
+
+    def _go_on(self, reply: Reply) -> Step:
+        """
+        Ask the next handler, if there is one, and the one before has not refused.
+        """
+        if not reply.positive:
+            self.abort(str(reply))
+            return self._end((reply,))
+        if reply is not DELIVERED:
+            self._verdict = reply
+        for hook in self._unasked:
+            return self._context.ask(hook, DELIVERED, self._go_on)
+        return self._end((self._verdict,))
+
+    def _end(self, verdicts: Sequence[Reply], unsaid: tuple[Reply, ...] | None = None) -> Outcome:
+        """
+        :param unsaid: those that the client has not heard yet, if it has heard some.
+        """
+        context = self._context
+        self.verdicts = verdicts
         if self._buffer is not None:
             self._release()
         then = None
-        for reply in self.verdicts:
+        for reply in verdicts:
             if reply.code < 400:
                 context.errors = 0
             elif reply.code == 421:
                 then = CLOSE
         context.end_content()
-        return Outcome(unsaid, then)
+        return Outcome(tuple(verdicts) if unsaid is None else unsaid, then, None)
 
     def _put_together(self, whole: bytes) -> None:
-        envelope = self._context.envelope
+        envelope = self.envelope
         envelope.original_content = envelope.content = whole
         if self._context.settings.decode_data:
             try:
@@ -265,13 +305,12 @@ class Delivery:
             except UnicodeDecodeError:
                 self.refuse(_NOT_ASCII)
 
-    async def _verdicts(self) -> tuple[Sequence[Reply], tuple[Reply, ...]]:
+    async def _ask_for_each(self) -> Outcome:
         """
-        The verdicts of LMTP, and those of them that the client has not heard yet.
+        The same under LMTP, where each recipient gets a verdict.
         """
         if self.refusal is not None:
-            same = (self.refusal,) * len(self._context.recipients)
-            return same, same
+            return self._end((self.refusal,) * len(self.recipients))
         verdicts = Verdicts(self._context)
         hooks = self._hooks()
         for index, hook in enumerate(hooks, 1):
@@ -279,20 +318,7 @@ class Delivery:
                 await verdicts.ask(hook, last=index == len(hooks))
         # Who was not asked because nobody was left.
         self.abort("all recipients were refused")
-        return verdicts.replies, verdicts.conclude()
-
-    async def _verdict(self) -> Reply:
-        context = self._context
-        verdict = DELIVERED
-        for hook in self._hooks():
-            answer = context.ask(hook, DELIVERED, itself)
-            reply = answer if isinstance(answer, Reply) else await answer
-            if not reply.positive:
-                self.abort(str(reply))
-                return reply
-            if reply is not DELIVERED:
-                verdict = reply
-        return verdict
+        return self._end(verdicts.replies, verdicts.conclude())
 
     def _hooks(self) -> list[Hook]:
         """

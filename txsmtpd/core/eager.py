@@ -11,6 +11,7 @@ from __future__ import annotations
 import types
 from collections.abc import Coroutine, Generator
 from functools import partial
+from inspect import iscoroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -28,6 +29,13 @@ def eagerly(coroutine: Coroutine[Any, Any, T]) -> T | Coroutine[Any, Any, T]:
         result: T = stop.value
         return result
     return _rest(coroutine, wanted)
+
+
+async def awaited(result: T | Coroutine[Any, Any, T]) -> T:
+    """
+    The result of what is there at once, or comes later.
+    """
+    return await result if iscoroutine(result) else result
 
 
 async def _rest(coroutine: Coroutine[Any, Any, T], wanted: Any) -> T:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import attrs
 
 from .replies import LINE_TOO_LONG, Reply
-from .session import TLS, Session
+from .session import TLS, Envelope, Recipient, Session
 
 
 class Reader(Protocol):
@@ -43,22 +43,24 @@ class Sink(Protocol):
         The content is whole.
         """
 
-    @property
-    def size(self) -> int:
-        """
-        Octets of the message so far.
-        """
 
-    @property
-    def verdicts(self) -> Sequence[Reply]:
-        """
-        What was said in the end: one reply, or under LMTP one for each recipient.
-        """
+class Message(Protocol):
+    """
+    What there is to say of a message once it has come to its verdict.
+    """
+
+    envelope: Envelope
+    #: Those that the client was told are accepted.
+    recipients: Sequence[Recipient]
+    #: In octets.
+    size: int
+    #: What was said in the end: one reply, or under LMTP one for each recipient.
+    verdicts: Sequence[Reply]
 
 
-# Not frozen, though nobody changes one: there is one for every message, and attrs makes a frozen
-# instance in more than twice the time.  The same goes for `Outcome`.
-@attrs.define(eq=False)
+# Neither frozen nor with slots, and `Outcome` as well: there is one for every message or command,
+# and either makes CPython need more than twice the time for a new one.
+@attrs.define(eq=False, slots=False)
 class Body:
     """
     Read content until `reader` sees its end, passing it to `sink`.
@@ -66,9 +68,9 @@ class Body:
 
     reader: Reader
     sink: Sink
-    #: Whether its end delivers a message.  Such a step runs to its end even when the client has
-    #: gone, because the message is whole and someone may have it already.
-    delivers: bool = True
+    #: What its end delivers, if it is the end of a message.  Such a step runs to its end even when
+    #: the client has gone, because the message is whole and someone may have it already.
+    message: Message | None
     #: Whether it is over already: no octet is to come.
     empty: bool = False
 
@@ -124,7 +126,7 @@ class Restart:
 Directive: TypeAlias = Body | Close | Challenge | UpgradeTLS | Restart
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class Outcome:
     """
     What comes of one command or one content.

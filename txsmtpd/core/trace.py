@@ -39,10 +39,14 @@ def protocol_name(session: Session, smtp_utf8: bool) -> str:
     if not session.extended_smtp:
         return "SMTP"
     if session.lmtp:
-        base = "UTF8LMTP" if smtp_utf8 else "LMTP"
+        name = "UTF8LMTP" if smtp_utf8 else "LMTP"
     else:
-        base = "UTF8SMTP" if smtp_utf8 else "ESMTP"
-    return base + "S" * (session.ssl is not None) + "A" * bool(session.authenticated)
+        name = "UTF8SMTP" if smtp_utf8 else "ESMTP"
+    if session.ssl is not None:
+        name += "S"
+    if session.authenticated:
+        name += "A"
+    return name
 
 
 def address_literal(peer: object) -> str | None:

@@ -7,15 +7,17 @@ raises :class:`~txsmtpd.core.replies.Rejected` for what is wrong with the comman
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+
+import attrs
 
 from . import grammar, replies, trace
 from .content import DotReader
 from .context import Context
 from .delivery import Delivery, begin
-from .eager import eagerly
 from .hooks import Hook
 from .outcomes import CLOSE, Body, Outcome, Step, Verb
 from .replies import Rejected, Reply
@@ -30,8 +32,6 @@ def _syntax(text: str) -> Reply:
 
 _MAIL_SYNTAX = "MAIL FROM:<address> [parameters]"
 _RCPT_SYNTAX = "RCPT TO:<address> [parameters]"
-_BAD_MAIL = _syntax(_MAIL_SYNTAX)
-_BAD_RCPT = _syntax(_RCPT_SYNTAX)
 _BAD_VRFY = _syntax("VRFY address")
 _SAY_LHLO = Reply(500, "5.5.1", ("This is LMTP: say LHLO",))
 _SENDER_OK = (replies.SENDER_OK,)
@@ -99,13 +99,31 @@ def _greeter(context: Context, hostname: str, *, extended: bool) -> Callable[[Re
 # The transaction: MAIL, RCPT, DATA.
 
 
+@attrs.frozen
+class _Clause:
+    """
+    What MAIL or RCPT says of its path.
+    """
+
+    keyword: str
+    #: As nearly every client says it.
+    plain: re.Pattern[str]
+    #: What who says it otherwise is told: if the keyword is wrong, or what follows.
+    syntax: Reply
+    malformed: Reply
+
+
+_FROM = _Clause("FROM", grammar.plain_clause("FROM"), _syntax(_MAIL_SYNTAX), replies.BAD_SENDER)
+_TO = _Clause("TO", grammar.plain_clause("TO"), _syntax(_RCPT_SYNTAX), replies.BAD_RECIPIENT)
+
+
 def mail(context: Context, argument: str) -> Step:
     """
     MAIL (RFC 5321 section 4.1.1.2).
     """
-    text = _after_keyword(argument, "FROM", _BAD_MAIL)
-    utf8 = not text.isascii() and _asks_for_utf8(text)
-    address, rest = _path(context, text, utf8, replies.BAD_SENDER)
+    ascii_only = argument.isascii()
+    utf8 = not ascii_only and _asks_for_utf8(argument)
+    address, rest = _path(context, _FROM, argument, utf8)
     options = Parameters()
     checks = context.rules.mail_checks.without
     if rest:
@@ -113,7 +131,7 @@ def mail(context: Context, argument: str) -> Step:
         checks = context.rules.mail_checks.all
     for check in checks:
         check(context.session, context.envelope, options)
-    if not (text.isascii() or context.envelope.smtp_utf8):
+    if not (ascii_only or context.envelope.smtp_utf8):
         # It was asked for, but is not offered.
         raise Rejected(replies.NEEDS_SMTPUTF8)
     opened = partial(_opened, context, address, options)
@@ -127,10 +145,11 @@ def _recorded(commit: Callable[[], None], reply: Reply) -> Outcome:
     return Outcome((reply,), None, commit)
 
 
-def _asks_for_utf8(text: str) -> bool:
+def _asks_for_utf8(argument: str) -> bool:
     """
     Whether the sender may be non-ASCII, which is said behind it, by SMTPUTF8 (RFC 6531).
     """
+    text = argument.partition(":")[2].removeprefix(" ")
     try:
         return ("SMTPUTF8", None) in grammar.parameters(grammar.split_path(text)[1], utf8=True)
     except grammar.GrammarError:
@@ -142,7 +161,7 @@ def _opened(context: Context, address: str, options: Parameters) -> None:
     context.echo = False
     if envelope.mail_from is None:
         envelope.mail_from = address
-    if not envelope.mail_options:
+    if options and not envelope.mail_options:
         envelope.mail_options = list(options)
     envelope.protocol = trace.protocol_name(context.session, envelope.smtp_utf8)
 
@@ -152,8 +171,7 @@ def rcpt(context: Context, argument: str) -> Step:
     RCPT (RFC 5321 section 4.1.1.3).
     """
     envelope = context.envelope
-    text = _after_keyword(argument, "TO", _BAD_RCPT)
-    address, rest = _path(context, text, envelope.smtp_utf8, replies.BAD_RECIPIENT)
+    address, rest = _path(context, _TO, argument, envelope.smtp_utf8)
     if not address:
         raise Rejected(replies.BAD_RECIPIENT)
     options = Parameters()
@@ -166,7 +184,7 @@ def rcpt(context: Context, argument: str) -> Step:
     for check in checks:
         check(context.session, envelope, options)
     if context.hooks.RCPT is None:
-        commit = partial(_addressed, context, address, options, replies.RECIPIENT_OK)
+        commit = partial(_addressed, context, address, options, replies.RECIPIENT_OK, None)
         return Outcome(_RECIPIENT_OK, None, commit)
     # What the list looks like before the hook tells whether the hook has changed it.
     before, options_before = list(envelope.rcpt_tos), list(envelope.rcpt_options)
@@ -187,8 +205,11 @@ def _addressed(
     address: str,
     options: Parameters,
     reply: Reply,
-    before: list[str] | None = None,
+    before: list[str] | None,
 ) -> None:
+    """
+    :param before: the recipients' addresses as the hook found them, if there is one.
+    """
     envelope, recipient = context.envelope, Recipient(address, options, reply)
     context.recipients.append(recipient)
     envelope.recipients.append(recipient)
@@ -198,26 +219,27 @@ def _addressed(
             envelope.rcpt_options.extend(options)
 
 
-def _after_keyword(argument: str, keyword: str, otherwise: Reply) -> str:
+def _path(context: Context, clause: _Clause, argument: str, utf8: bool) -> tuple[str, str]:
     """
-    What follows ``FROM:`` or ``TO:`` and one optional space, which many clients send.
+    Take the argument of MAIL or RCPT apart.
 
-    :param keyword: without the colon.
+    :return: the address, and the parameters, not judged yet.
     """
-    found, _, text = argument.partition(":")
+    match = clause.plain.match(argument)
+    if match is not None:
+        address, rest = match.groups("")
+        return address, rest
+    keyword, _, text = argument.partition(":")
+    # Many clients send a space, which is not allowed.
     text = text.removeprefix(" ")
-    if found.upper() != keyword or not text:
-        raise Rejected(otherwise)
-    return text
-
-
-def _path(context: Context, text: str, utf8: bool, otherwise: Reply) -> tuple[str, str]:
+    if keyword.upper() != clause.keyword or not text:
+        raise Rejected(clause.syntax)
     try:
         return grammar.path(text, utf8=utf8, lenient=context.settings.lenient)
     except grammar.NotASCII:
         raise Rejected(replies.NEEDS_SMTPUTF8) from None
     except grammar.GrammarError:
-        raise Rejected(otherwise) from None
+        raise Rejected(clause.malformed) from None
 
 
 def _options(context: Context, text: str, utf8: bool, known: Mapping[str, Parameter]) -> Parameters:
@@ -266,11 +288,12 @@ def data(context: Context, argument: str) -> Step:
     DATA (RFC 5321 section 4.1.1.4).
     """
     _nothing(argument)
-    return eagerly(begin(context, "DATA", _receive))
+    return begin(context, "DATA", _receive)
 
 
 def _receive(delivery: Delivery) -> Outcome:
-    return Outcome((delivery.go_ahead,), Body(DotReader(), delivery))
+    body = Body(DotReader(), delivery, delivery, False)
+    return Outcome((delivery.go_ahead,), body, None)
 
 
 def no_recipients(context: Context, argument: str, reply: Reply) -> Outcome:

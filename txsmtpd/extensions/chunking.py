@@ -9,9 +9,9 @@ chunk first and is answered then.
 from __future__ import annotations
 
 import re
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 
@@ -19,7 +19,6 @@ from ..core import delivery, replies
 from ..core.content import ChunkReader
 from ..core.context import Context
 from ..core.delivery import Delivery
-from ..core.eager import eagerly
 from ..core.outcomes import CLOSE, Body, Outcome, Sink, Step, Verb
 from ..core.replies import Reply
 from ..core.session import Session
@@ -60,19 +59,18 @@ def bdat(context: Context, argument: str) -> Step:
         return Outcome((_MALFORMED,), CLOSE)
     if isinstance(context.delivery, Delivery):
         return _receive(context, *chunk, context.delivery)
-    receive = partial(_receive, context, *chunk)
-    return eagerly(delivery.begin(context, "BDAT", receive))
+    return delivery.begin(context, "BDAT", partial(_receive, context, *chunk))
 
 
 def _receive(context: Context, octets: int, last: bool, message: Delivery) -> Outcome:
     limit = context.settings.data_size_limit
     if 0 < limit < message.size + octets:
         message.refuse(replies.TOO_BIG)
-    return _body(octets, _Chunk(context, message, octets, last), last)
+    return _body(octets, _Chunk(context, message, octets, last), message if last else None)
 
 
-def _body(octets: int, sink: Sink, last: bool) -> Outcome:
-    return Outcome((), Body(ChunkReader(octets), sink, delivers=last, empty=octets == 0))
+def _body(octets: int, sink: Sink, message: Delivery | None = None) -> Outcome:
+    return Outcome((), Body(ChunkReader(octets), sink, message, empty=octets == 0))
 
 
 @attrs.frozen(eq=False)
@@ -85,14 +83,6 @@ class _Chunk:
     message: Delivery
     octets: int
     last: bool
-
-    @property
-    def size(self) -> int:
-        return self.message.size
-
-    @property
-    def verdicts(self) -> Sequence[Reply]:
-        return self.message.verdicts
 
     def write(self, chunk: bytes) -> Coroutine[Any, Any, None] | None:
         return self.message.write(chunk)
@@ -116,8 +106,6 @@ class _Swallow:
     context: Context
     reply: Reply
     last: bool
-    size = 0
-    verdicts: ClassVar[Sequence[Reply]] = ()
 
     def write(self, chunk: bytes) -> None:
         pass
@@ -134,7 +122,7 @@ def _refused(context: Context, argument: str, reply: Reply) -> Outcome:
         return Outcome((_MALFORMED,), CLOSE)
     octets, last = chunk
     (reply,) = no_recipients(context, argument, reply).replies
-    return _body(octets, _Swallow(context, reply, last), last=False)
+    return _body(octets, _Swallow(context, reply, last))
 
 
 _BDAT = Verb(bdat, "BDAT size [LAST]", refused=_refused, extended=True, leads=True, follows=True)
