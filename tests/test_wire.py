@@ -11,6 +11,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPullProducer, IReadDescriptor
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import deferLater
 from twisted.internet.tcp import Server
 from twisted.internet.testing import StringTransport
@@ -21,6 +22,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from txsmtpd import SMTP, SMTPFactory
+from txsmtpd import factory as factory_module
 from txsmtpd.handlers import Sink
 from txsmtpd.wire import Readers, Wire, make_wire
 
@@ -185,7 +187,7 @@ class WriteTests(WireTestCase):
 
     async def test_closing(self) -> None:
         transport = await self.connect_one()
-        transport.disconnecting = 1
+        transport.loseConnection()
         transport.write(b"x")
         self.assertEqual(self.queued, [b"x"])
         self.assertEqual(await self.read(1), b"x")
@@ -202,11 +204,29 @@ class WriteTests(WireTestCase):
         A connection that has become one of TLS does its own writing.
         """
         transport = await self.connect_one()
-        transport.TLS = True
-        transport.protocol.write = lambda data: None
-        transport.write(b"y")
-        self.assertEqual(self.queued, [b"y"])
-        transport.TLS = False
+        protocol = transport.protocol
+        transport.startTLS(CertificateOptions())
+        transport.write(b"z")
+        self.assertEqual(self.queued, [b"z"])
+        transport.abortConnection()
+        await protocol.lost
+        # Nothing came before that.
+        with self.assertRaises(ConnectionResetError):
+            await deferToThread(self.client.recv, 1)
+
+    async def test_at_once_again(self) -> None:
+        """
+        When what was queued has left.
+        """
+        transport = await self.connect_one()
+        self.write(transport, b"first ")
+        self.assertEqual(await self.read(6), b"first ")
+        # The reactor asks once more whether there is room.
+        while transport in reactor.getWriters():
+            await self.turn()
+        transport.write(b"second")
+        self.assertEqual(self.queued, [])
+        self.assertEqual(self.client.recv(100), b"second")
 
 
 class ReadTests(WireTestCase):
@@ -418,6 +438,63 @@ class ReadTests(WireTestCase):
         self.assertIs(type(protocol.transport), Server)
         client.sendall(b"x")
         await self.received(protocol, b"x")
+
+
+class AcceptedTests(TestCase):
+    """
+    What a port makes of the connections that it accepts.
+    """
+
+    async def accepted(self, *wired: bool) -> list[type]:
+        """
+        The classes of connections, one after the other.
+        """
+        made: list[type] = []
+
+        class Noted(SMTP):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                made.append(type(self.transport))
+
+        loop: Any = reactor
+        factory = SMTPFactory(Sink(), hostname="mx.example")
+        port: Any = await TCP4ServerEndpoint(loop, 0, interface="127.0.0.1").listen(factory)
+        for each in wired:
+            factory.protocol = type("Either", (Noted,), {"uses_wire": each})
+
+            def talk() -> None:
+                with socket.create_connection(("127.0.0.1", port.getHost().port), 10) as client:
+                    client.sendall(b"QUIT\r\n")
+                    while client.recv(65536):
+                        pass
+
+            await deferToThread(talk)
+        await port.stopListening()
+        await factory.drain()
+        return made
+
+    async def test_wires(self) -> None:
+        self.assertEqual(await self.accepted(True, True, True), [Wire] * 3)
+
+    async def test_none(self) -> None:
+        self.assertEqual(await self.accepted(False, False), [Server] * 2)
+
+    async def test_each_as_it_wants(self) -> None:
+        expected = [Server, Wire, Wire, Server, Wire]
+        self.assertEqual(await self.accepted(False, True, True, False, True), expected)
+
+    async def test_no_descriptor_left(self) -> None:
+        """
+        The port makes one that Twisted serves, and so it stays.
+        """
+        openings = iter([True, False, False, True])
+
+        class Few(Readers):
+            def open(self) -> bool:
+                return next(openings) and super().open()
+
+        self.patch(factory_module, "Readers", Few)
+        self.assertEqual(await self.accepted(True, True, True), [Wire, Server, Wire])
 
 
 class SwitchTests(TestCase):

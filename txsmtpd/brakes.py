@@ -86,7 +86,7 @@ class BrakedLineReceiver(LineReceiver):
         self.transport.registerProducer(_Unread(self), True)
 
     @property
-    def paused(self) -> bool:  # type: ignore[override]
+    def paused(self) -> bool:
         return self._stopped
 
     @paused.setter
@@ -103,7 +103,7 @@ class BrakedLineReceiver(LineReceiver):
 
     def afterInput(self) -> None:
         """
-        Everything that had arrived was obeyed, or waits behind a brake.
+        Everything that had arrived was obeyed, or waits behind a brake, or the connection closes.
         """
         raise NotImplementedError
 
@@ -128,35 +128,37 @@ class BrakedLineReceiver(LineReceiver):
             self._broken(Failure())
         finally:
             if self._done:
-                self._arrived = self.clearLineBuffer()
+                self.progress = True
+                self._arrived, self._done = self._arrived[self._done :], 0
             self.feeding = False
-        if not self.closing:
-            if self.brakes:
-                self._hold()
-            self.afterInput()
+        if self.brakes and not self.closing:
+            self._hold()
+        self.afterInput()
 
     def _feed(self) -> None:
         """
         The loop of LineReceiver, but it does not copy the rest of the buffer for every line: many
         short ones in one segment would cost the square of their number.
         """
-        transport, delimiter, most = self.transport, self.delimiter, self.MAX_LENGTH
-        width = len(delimiter)
+        transport, most = self.transport, self.MAX_LENGTH
         while not (self._stopped or transport.disconnecting):
             buffer, start = self._arrived, self._done
-            if not self._raw:
-                end = buffer.find(delimiter, start)
-                if 0 <= end <= start + most:
-                    self._done = end + width
-                    self.lineReceived(buffer[start:end])
-                    continue
-                if end >= 0 or len(buffer) - start >= most + width:
-                    self.lineLengthExceeded(self.clearLineBuffer())
-                return
-            if start == len(buffer):
-                return
-            self._done = len(buffer)
-            self.rawDataReceived(buffer[start:])
+            if self._raw:
+                if start == len(buffer):
+                    return
+                self._done = len(buffer)
+                self.rawDataReceived(buffer[start:])
+                continue
+            end = buffer.find(b"\r\n", start)
+            if end < 0:
+                if len(buffer) - start < most + 2:
+                    return
+            elif end - start <= most:
+                self._done = end + 2
+                self.lineReceived(buffer[start:end])
+                continue
+            self.lineLengthExceeded(self.clearLineBuffer())
+            return
 
     def clearLineBuffer(self) -> bytes:
         """

@@ -164,7 +164,7 @@ class SessionLog:
             delivered = any(each.positive for each in verdicts)
             said = "{verdicts}"
         self._messages += delivered
-        event = {
+        event: dict[str, Any] = {
             "transaction": envelope.id,
             "sender": envelope.mail_from,
             "recipients": [recipient.address for recipient in message.recipients],

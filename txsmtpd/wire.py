@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
-from twisted.internet.tcp import Server
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -88,24 +90,24 @@ class Readers:
 
     def doRead(self) -> None:
         assert self._epoll is not None
+        connections = self._connections
         for descriptor, _ in self._epoll.poll(0):
             # One that was read before it in this turn may have closed it.
-            connection = self._connections.get(descriptor)
-            if connection is not None:
-                self._read(connection)
+            connection = connections.get(descriptor)
+            if connection is None:
+                continue
+            try:
+                why = connection.doRead()
+            except BaseException as error:
+                self._log.failure("a protocol failed")
+                why = error
+            if why is not None:
+                self._end(connection, why)
 
-    def _read(self, connection: Wire) -> None:
+    def _end(self, connection: Wire, why: BaseException) -> None:
         """
-        Let a connection read, and end it if that fails, as a reactor does.
+        End a connection as a reactor does.
         """
-        why: BaseException | None
-        try:
-            why = connection.doRead()
-        except BaseException as error:
-            self._log.failure("a protocol failed")
-            why = error
-        if why is None:
-            return
         self.remove(connection)
         if isinstance(why, ConnectionDone):
             self._tell(connection.readConnectionLost, Failure(why))
@@ -132,10 +134,19 @@ class Readers:
 class Wire(Server):
     """
     A TCP connection of a server.
+
+    :param readers: those that it belongs to.
     """
 
-    #: Those that it belongs to.
+    # Whether what is written may go to the socket at once: nothing is queued, and it is not one of
+    # TLS by now.  Twisted says by `startWriting` and `stopWriting` whether there is a queue.
+    _at_once: bool
     readers: Readers
+
+    def __init__(self, readers: Readers, *arguments: Any) -> None:
+        self.readers = readers
+        self._at_once = True
+        super().__init__(*arguments)
 
     def startReading(self) -> None:
         self.readers.add(self)
@@ -143,31 +154,60 @@ class Wire(Server):
     def stopReading(self) -> None:
         self.readers.remove(self)
 
-    def write(self, data: bytes) -> None:
-        if self._is_idle():
-            sent = self.writeSomeData(data)
-            # An exception says that the connection is lost, as the reactor will find out too.
-            if isinstance(sent, int):
-                data = data[sent:]
-        if data:
-            super().write(data)
+    def doRead(self) -> Any:
+        try:
+            data = self.socket.recv(self.bufferSize)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
 
-    def _is_idle(self) -> bool:
+    def write(self, data: bytes) -> None:
+        if self._at_once:
+            try:
+                sent = self.socket.send(data)
+            except OSError:
+                # There is no room, or the connection is lost, as the reactor will find out too.
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
+        super().write(data)
+
+    def startWriting(self) -> None:
+        self._at_once = False
+        super().startWriting()
+
+    def stopWriting(self) -> None:
+        super().stopWriting()
+        ended = not self.connected or self.disconnecting or self._aborting
+        self._at_once = not (self.TLS or ended or self._pulls())
+
+    def _pulls(self) -> bool:
         """
-        Whether it has nothing to send, and is not one of TLS by now.
+        Whether there is a producer that gets its turn when something has left the queue.
         """
-        if self.TLS or not self.connected or self.disconnecting:
-            return False
-        if self.producer is not None and not self.streamingProducer:
-            # It gets its turn when something has left the queue.
-            return False
-        # Twisted keeps what is to be sent in these two.
-        return not self.dataBuffer and not self._tempDataBuffer
+        return self.producer is not None and not self.streamingProducer
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self._at_once = self._at_once and streaming
+        super().registerProducer(producer, streaming)
+
+    def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
+        self._at_once = False
+        super().startTLS(contextFactory, normal)
 
 
 def make_wire(transport: Any, readers: Readers) -> None:
     """
     Make a plain TCP connection of Twisted's a `Wire`; any other transport stays as it is.
+
+    Those that its port accepts after it are wires in the first place, which takes less memory and
+    time.
     """
     plain = type(transport) is Server and IReactorFDSet.providedBy(transport.reactor)
     if not plain or not hasattr(select, "epoll") or not readers.open():
@@ -175,4 +215,20 @@ def make_wire(transport: Any, readers: Readers) -> None:
     transport.stopReading()
     transport.__class__ = Wire
     transport.readers = readers
+    # Twisted keeps what is to be sent in these two.
+    queued = transport.dataBuffer or transport._tempDataBuffer
+    transport._at_once = not (queued or transport.TLS)
     transport.startReading()
+    port: Any = transport.server
+    if type(port) is Port:
+        # What is called there may be anything that takes what a Server takes.
+        port.transport = partial(_accept, readers)  # type: ignore[assignment]
+
+
+def _accept(readers: Readers, sock: Any, protocol: Any, *others: Any) -> Server:
+    """
+    The connection that a port has accepted.
+    """
+    if getattr(protocol, "uses_wire", False) and readers.open():
+        return Wire(readers, sock, protocol, *others)
+    return Server(sock, protocol, *others)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import types
 from collections.abc import Coroutine, Generator
 from functools import partial
-from inspect import iscoroutine
-from typing import Any, TypeVar
+from types import CoroutineType
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -35,7 +35,10 @@ async def awaited(result: T | Coroutine[Any, Any, T]) -> T:
     """
     The result of what is there at once, or comes later.
     """
-    return await result if iscoroutine(result) else result
+    if isinstance(result, CoroutineType):
+        ended: T = await result
+        return ended
+    return cast(T, result)
 
 
 async def _rest(coroutine: Coroutine[Any, Any, T], wanted: Any) -> T:

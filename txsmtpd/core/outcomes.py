@@ -49,13 +49,29 @@ class Message(Protocol):
     What there is to say of a message once it has come to its verdict.
     """
 
-    envelope: Envelope
-    #: Those that the client was told are accepted.
-    recipients: Sequence[Recipient]
-    #: In octets.
-    size: int
-    #: What was said in the end: one reply, or under LMTP one for each recipient.
-    verdicts: Sequence[Reply]
+    @property
+    def envelope(self) -> Envelope:
+        """
+        The transaction.
+        """
+
+    @property
+    def recipients(self) -> Sequence[Recipient]:
+        """
+        Those that the client was told are accepted.
+        """
+
+    @property
+    def size(self) -> int:
+        """
+        In octets.
+        """
+
+    @property
+    def verdicts(self) -> Sequence[Reply]:
+        """
+        What was said in the end: one reply, or under LMTP one for each recipient.
+        """
 
 
 # Neither frozen nor with slots, and `Outcome` as well: there is one for every message or command,
