@@ -310,6 +310,60 @@ class ReadTests(WireTestCase):
         await self.turn()
         self.assertEqual(sorted(len(each.received) for each in protocols), [0, 1])
 
+    async def test_leaves_with_the_turn(self) -> None:
+        """
+        Who closes with nothing to send does not wait for the reactor.
+        """
+        await self.listen()
+        protocol, client = await self.connect()
+        self.patch(Server, "loseConnection", self.fail)
+        said: list[str] = []
+
+        def answer(protocol: Any, data: bytes) -> None:
+            protocol.transport.write(b"bye")
+            protocol.transport.loseConnection()
+            # Not in the middle of it.
+            said.append("closed" if protocol.lost.called else "still there")
+
+        self.factory.received = answer
+        client.sendall(b"QUIT")
+        self.assertIsInstance(await protocol.lost, ConnectionDone)
+        self.assertEqual(said, ["still there"])
+        self.assertEqual(client.recv(100), b"bye")
+        self.assertEqual(client.recv(100), b"")
+
+    async def test_says_more_when_leaving(self) -> None:
+        """
+        What is written behind that is sent first.
+        """
+        await self.listen()
+        protocol, client = await self.connect()
+
+        def answer(protocol: Any, data: bytes) -> None:
+            protocol.transport.loseConnection()
+            protocol.transport.write(b"bye")
+
+        self.factory.received = answer
+        client.sendall(b"QUIT")
+        self.assertIsInstance(await protocol.lost, ConnectionDone)
+        self.assertEqual(client.recv(100), b"bye")
+
+    async def test_leaves_and_is_aborted(self) -> None:
+        """
+        It ends once.
+        """
+        await self.listen()
+        protocol, client = await self.connect()
+
+        def answer(protocol: Any, data: bytes) -> None:
+            protocol.transport.loseConnection()
+            protocol.transport.abortConnection()
+
+        self.factory.received = answer
+        client.sendall(b"QUIT")
+        self.assertIsInstance(await protocol.lost, ConnectionDone)
+        await self.turn()
+
     async def test_reset(self) -> None:
         await self.listen()
         protocol, client = await self.connect()

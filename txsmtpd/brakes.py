@@ -143,9 +143,9 @@ class BrakedLineReceiver(LineReceiver):
         transport, most = self.transport, self.MAX_LENGTH
         while not (self._stopped or transport.disconnecting):
             buffer, start = self._arrived, self._done
+            if start == len(buffer):
+                return
             if self._raw:
-                if start == len(buffer):
-                    return
                 self._done = len(buffer)
                 self.rawDataReceived(buffer[start:])
                 continue

@@ -26,13 +26,17 @@ class Deadlines:
     """
 
     def __init__(self, clock: IReactorTime) -> None:
-        self.clock = clock
+        self._clock = clock
+        #: What time it is.
+        self.now = clock.seconds
         # The next one first.  Those of nobody stay until their time comes, or until there are more
         # of them than of others.
         self._entries: list[Entry] = []
         self._void = 0
         self._numbers = count()
         self._call: IDelayedCall | None = None
+        # When it comes.
+        self._next = 0.0
 
     def enter(self, when: float, deadline: Deadline) -> Entry:
         """
@@ -54,34 +58,39 @@ class Deadlines:
             self._entries = [entry for entry in self._entries if entry[2] is not None]
             heapify(self._entries)
             self._void = 0
-        self._arrange()
+        if not self._entries:
+            self._arrange()
 
     def _arrange(self) -> None:
         """
         See that the reactor calls in time for the first, and not at all for nothing.
+
+        It may call too early, when that one was left meanwhile: to look is cheaper than to put it
+        off each time.
         """
-        entries = self._entries
-        while entries and entries[0][2] is None:
-            heappop(entries)
-            self._void -= 1
-        if not entries:
+        if not self._entries:
             if self._call is not None:
                 self._call.cancel()
                 self._call = None
             return
-        first = entries[0][0]
+        first = self._entries[0][0]
         if self._call is None:
-            left = max(0, first - self.clock.seconds())
-            self._call = self.clock.callLater(left, self._look)
-        elif first < self._call.getTime():
-            self._call.reset(max(0, first - self.clock.seconds()))
+            self._call = self._clock.callLater(max(0, first - self.now()), self._look)
+        elif first < self._next:
+            self._call.reset(max(0, first - self.now()))
+        else:
+            return
+        self._next = first
 
     def _look(self) -> None:
         self._call = None
-        now = self.clock.seconds()
+        now = self.now()
         try:
-            while self._entries and self._entries[0][0] <= now:
-                deadline = heappop(self._entries)[2]
+            while self._entries:
+                when, _, deadline = self._entries[0]
+                if deadline is not None and when > now:
+                    break
+                heappop(self._entries)
                 if deadline is None:
                     self._void -= 1
                 else:
@@ -113,7 +122,7 @@ class Deadline:
         if not seconds:
             self._due = None
             return
-        self._due = due = self._all.clock.seconds() + seconds
+        self._due = due = self._all.now() + seconds
         if self._entry is None:
             self._entry = self._all.enter(due, self)
         elif due < self._entry[0]:

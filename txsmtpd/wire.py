@@ -11,7 +11,8 @@ can be spared on a plain TCP connection:
 - `transport.write` only queues: the reactor asks the kernel whether the socket is writable, and
   writes in its next turn.  Here what is written is sent at once if nothing is queued.  What the
   kernel does not take goes the usual way, which keeps the order and the back-pressure, and so does
-  everything under TLS.
+  everything under TLS.  `loseConnection` is such a detour too: if nothing is queued, the connection
+  ends with the turn.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ class Readers:
         self._epoll: select.epoll | None = None
         # Where it is a reader while there are connections.
         self._reactor: Any = None
+        self._reading = False
+        # Those that end with this turn.
+        self._leaving: list[Wire] = []
 
     def open(self) -> bool:
         """
@@ -91,6 +95,7 @@ class Readers:
     def doRead(self) -> None:
         assert self._epoll is not None
         connections = self._connections
+        self._reading = True
         for descriptor, _ in self._epoll.poll(0):
             # One that was read before it in this turn may have closed it.
             connection = connections.get(descriptor)
@@ -103,6 +108,22 @@ class Readers:
                 why = error
             if why is not None:
                 self._end(connection, why)
+        self._reading = False
+        while self._leaving:
+            connection = self._leaving.pop()
+            # If something was written since, the reactor ends it when that has left.
+            if connection.connected and not connection.queues():
+                self._tell(connection.connectionLost, Failure(CONNECTION_DONE))
+
+    def leave(self, connection: Wire) -> bool:
+        """
+        Let a connection that has nothing to send end with this turn.
+
+        :return: whether it is a turn of ours.
+        """
+        if self._reading:
+            self._leaving.append(connection)
+        return self._reading
 
     def _end(self, connection: Wire, why: BaseException) -> None:
         """
@@ -193,6 +214,21 @@ class Wire(Server):
         """
         return self.producer is not None and not self.streamingProducer
 
+    def queues(self) -> bool:
+        """
+        Whether it has something to send.
+        """
+        # Twisted keeps that in these two.
+        return bool(self.dataBuffer or self._tempDataBuffer)
+
+    def loseConnection(self) -> None:
+        if self._at_once and self.producer is None and self.readers.leave(self):
+            self.stopReading()
+            self.disconnecting = True
+            self._at_once = False
+        else:
+            super().loseConnection()
+
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         self._at_once = self._at_once and streaming
         super().registerProducer(producer, streaming)
@@ -215,9 +251,8 @@ def make_wire(transport: Any, readers: Readers) -> None:
     transport.stopReading()
     transport.__class__ = Wire
     transport.readers = readers
-    # Twisted keeps what is to be sent in these two.
-    queued = transport.dataBuffer or transport._tempDataBuffer
-    transport._at_once = not (queued or transport.TLS)
+    # TLS may be on, or something written, before anybody asks for a wire.
+    transport._at_once = not (transport.TLS or transport.queues())
     transport.startReading()
     port: Any = transport.server
     if type(port) is Port:

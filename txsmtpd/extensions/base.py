@@ -51,9 +51,12 @@ class Extension:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        # The others by what they are, as far as anybody has asked.
+        self._kinds: dict[type[Extension], list[IExtension]] = {}
 
     def meet(self, others: Sequence[IExtension]) -> None:
         self.others = others
+        self._kinds.clear()
 
     def beside(self, kind: type[Extension], session: Session) -> bool:
         """
@@ -61,8 +64,10 @@ class Extension:
 
         Only such are asked, so that it has an end: no two may wait for each other's keyword.
         """
-        for other in self.others:
-            if isinstance(other, kind) and other.keyword(session) is not None:
+        if kind not in self._kinds:
+            self._kinds[kind] = [other for other in self.others if isinstance(other, kind)]
+        for other in self._kinds[kind]:
+            if other.keyword(session) is not None:
                 return True
         return False
 
