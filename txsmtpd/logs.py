@@ -158,7 +158,7 @@ class SessionLog:
         envelope, verdicts = message.envelope, message.verdicts
         reply, said = verdicts[0], "{reply}"
         delivered = reply.code < 400
-        if len(verdicts) > 1 and len(set(verdicts)) > 1:
+        if verdicts.count(reply) < len(verdicts):
             # The one that somebody may have to look after.
             reply = next((each for each in verdicts if not each.positive), reply)
             delivered = any(each.positive for each in verdicts)

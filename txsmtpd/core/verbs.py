@@ -184,7 +184,9 @@ def rcpt(context: Context, argument: str) -> Step:
     for check in checks:
         check(context.session, envelope, options)
     if context.hooks.RCPT is None:
-        commit = partial(_addressed, context, address, options, replies.RECIPIENT_OK, None)
+        commit = partial(
+            _addressed, context, envelope, address, options, replies.RECIPIENT_OK, None
+        )
         return Outcome(_RECIPIENT_OK, None, commit)
     # What the list looks like before the hook tells whether the hook has changed it.
     before, options_before = list(envelope.rcpt_tos), list(envelope.rcpt_options)
@@ -193,15 +195,15 @@ def rcpt(context: Context, argument: str) -> Step:
         if not reply.positive:
             # One handler may have added whom the next one refused.
             envelope.rcpt_tos, envelope.rcpt_options = before, options_before
-        return Outcome(
-            (reply,), None, partial(_addressed, context, address, options, reply, before)
-        )
+        commit = partial(_addressed, context, envelope, address, options, reply, before)
+        return Outcome((reply,), None, commit)
 
     return context.ask(context.hooks.RCPT, replies.RECIPIENT_OK, conclude, address, options)
 
 
 def _addressed(
     context: Context,
+    envelope: Envelope,
     address: str,
     options: Parameters,
     reply: Reply,
@@ -210,7 +212,7 @@ def _addressed(
     """
     :param before: the recipients' addresses as the hook found them, if there is one.
     """
-    envelope, recipient = context.envelope, Recipient(address, options, reply)
+    recipient = Recipient(address, options, reply)
     context.recipients.append(recipient)
     envelope.recipients.append(recipient)
     if before is None or envelope.rcpt_tos == before:

@@ -28,21 +28,16 @@ class Verdicts:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._recipients: Sequence[Recipient] = context.recipients
+        #: The recipients whose verdict may still change, by their place in the order.
+        self.undecided = list(range(len(self._recipients)))
         # The places of those that the envelope still has.
-        self._shown = list(range(len(self._recipients)))
+        self._shown = self.undecided
         #: What each was told so far.
         self.replies: list[Reply] = [DELIVERED] * len(self._recipients)
         self._final = [False] * len(self._recipients)
         self._said = 0
         # What those hear whose time was up, once it was.
         self._too_late: Reply | None = None
-
-    @property
-    def undecided(self) -> list[int]:
-        """
-        The recipients whose verdict may still change, by their place in the order.
-        """
-        return [index for index, final in enumerate(self._final) if not final]
 
     async def ask(self, hook: Hook, *, last: bool) -> None:
         """
@@ -51,20 +46,30 @@ class Verdicts:
         :param last: whether nobody is asked after it.
         """
         self._too_late = None
-        undecided = self.undecided
-        self._show(undecided)
-        answers = await self._answers(hook, [self._recipients[index] for index in undecided])
+        self._show()
+        answer = await self._answer(hook)
+        if isinstance(answer, list):
+            await self._decide_each(answer, last)
+        else:
+            reply = await self._reply(answer, {})
+            for index in self.undecided:
+                self._decide(index, reply, last)
+        self.undecided = [index for index in self.undecided if not self._final[index]]
+
+    async def _decide_each(self, answers: Sequence[Any], last: bool) -> None:
         # Two recipients may share one verdict, which can be waited for only once.
         replies: dict[int, Reply] = {}
         waiting = self._start(answers)
-        for index, answer in zip(undecided, answers, strict=True):
+        for index, answer in zip(self.undecided, answers, strict=True):
             key = id(answer)
             if key not in replies:
                 replies[key] = await self._reply(waiting.get(key, answer), waiting)
-            reply = replies[key]
-            if reply is not DELIVERED:
-                self.replies[index] = reply
-            self._final[index] = last or not reply.positive
+            self._decide(index, replies[key], last)
+
+    def _decide(self, index: int, reply: Reply, last: bool) -> None:
+        if reply is not DELIVERED:
+            self.replies[index] = reply
+        self._final[index] = last or not reply.positive
 
     def conclude(self) -> tuple[Reply, ...]:
         """
@@ -72,12 +77,12 @@ class Verdicts:
         """
         return tuple(self.replies[self._said :])
 
-    def _show(self, undecided: list[int]) -> None:
+    def _show(self) -> None:
         """
         Show a handler only those that it is asked about.  That stays so: who keeps the envelope to
         deliver it later must not find anybody there who was refused.
         """
-        envelope = self._context.envelope
+        envelope, undecided = self._context.envelope, self.undecided
         # Always, because another may have changed the list.
         envelope.recipients = [self._recipients[index] for index in undecided]
         if undecided == self._shown:
@@ -89,42 +94,47 @@ class Verdicts:
             envelope.rcpt_tos = [addresses[index] for index in undecided]
         self._shown = undecided
 
-    async def _answers(self, hook: Hook, recipients: Sequence[Recipient]) -> list[Any]:
+    async def _answer(self, hook: Hook) -> Any:
+        """
+        :return: a list in the order of the undecided, or one verdict for all of them.
+        """
         context = self._context
         try:
             answer = context.started(hook(context.server, context.session, context.envelope))
             if is_later(answer):
                 self._say_final()
                 answer = await answer
-            return self._spread(answer, recipients)
+            return self._in_order(answer)
         except Rejected as refusal:
-            refused = context.judge(refusal.reply, DELIVERED)
+            return context.judge(refusal.reply, DELIVERED)
         except Exception as error:
-            refused = await context.explain(error)
-        return [refused] * len(recipients)
+            return await context.explain(error)
 
-    def _spread(self, answer: Any, recipients: Sequence[Recipient]) -> list[Any]:
+    def _in_order(self, answer: Any) -> Any:
         """
         :raise ValueError: for a list of another length.
         """
+        if answer is None or isinstance(answer, Reply):
+            return answer
         if isinstance(answer, (list, tuple)):
-            if len(answer) != len(recipients):
-                raise ValueError(f"{len(answer)} verdicts for {len(recipients)} recipients")
+            if len(answer) != len(self.undecided):
+                raise ValueError(f"{len(answer)} verdicts for {len(self.undecided)} recipients")
             return list(answer)
         if isinstance(answer, Mapping):
-            return self._looked_up(answer, recipients)
-        return [answer] * len(recipients)
+            return self._looked_up(answer)
+        # It may still be one that comes later.
+        return [answer] * len(self.undecided)
 
-    def _looked_up(self, answer: Mapping[Any, Any], recipients: Sequence[Recipient]) -> list[Any]:
+    def _looked_up(self, answer: Mapping[Any, Any]) -> list[Any]:
         fallback = self._context.fallback
         found: list[Any] = []
         missing = 0
-        for recipient in recipients:
+        for recipient in [self._recipients[index] for index in self.undecided]:
             key = recipient if recipient in answer else recipient.address
             missing += key not in answer
             found.append(answer.get(key, fallback))
         if missing:
-            error = LookupError(f"no verdict for {missing} of {len(recipients)} recipients")
+            error = LookupError(f"no verdict for {missing} of {len(found)} recipients")
             self._context.runner.report(error)
         return found
 

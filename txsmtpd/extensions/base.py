@@ -66,10 +66,7 @@ class Extension:
         """
         if kind not in self._kinds:
             self._kinds[kind] = [other for other in self.others if isinstance(other, kind)]
-        for other in self._kinds[kind]:
-            if other.keyword(session) is not None:
-                return True
-        return False
+        return any(other.keyword(session) is not None for other in self._kinds[kind])
 
     def keyword(self, session: Session) -> str | None:
         return None
