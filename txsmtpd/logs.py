@@ -25,6 +25,7 @@ MASK = "********"
 
 # Of the module, because each look at a class's logger makes a new one.
 _log = Logger()
+_INFO = LogLevel.info
 
 
 # Mechanisms by name: another word behind AUTH may be a credential whose mechanism was forgotten.
@@ -99,8 +100,8 @@ class SessionLog:
         event["event"] = name
         event["session"] = self._id
         event["log_logger"] = _log
-        event["log_level"] = LogLevel.info
-        event["log_namespace"] = _log.namespace
+        event["log_level"] = _INFO
+        event["log_namespace"] = __name__
         event["log_source"] = None
         event["log_format"] = text
         event["log_time"] = time.time()

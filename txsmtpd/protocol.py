@@ -281,13 +281,12 @@ class SMTP(VerbMethods, Departure):
         self._body = None
         self.take_back(leftover)
         step, message = self.dialog.content(body), body.message
-        if not isinstance(step, Outcome):
-            then = self._obey if message is None else partial(self._delivered, message)
-            self._drive(step, STEP, then, delivers=message is not None)
-        elif message is None:
+        if message is None:
             self._obey(step)
-        else:
+        elif isinstance(step, Outcome):
             self._delivered(message, step)
+        else:
+            self._drive(step, STEP, partial(self._delivered, message), delivers=True)
 
     def _delivered(self, message: Message, outcome: Outcome) -> None:
         self._log.transaction(message, self._lost)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from .content import LineMeter, has_bare_newline, normalize_newlines
 from .context import Context
@@ -28,6 +28,7 @@ from .replies import (
     Rejected,
     Reply,
 )
+from .session import Envelope
 from .verdicts import Verdicts
 
 _NOT_ASCII = Reply(554, "5.6.1", ("The message is not ASCII",))
@@ -42,12 +43,13 @@ def begin(context: Context, verb: str, opened: Callable[[Delivery], Outcome]) ->
     :raise Rejected: if an extension refuses.
     :raise Declined: if a limit or a handler does.
     """
+    envelope = context.envelope
     for check in context.rules.content_checks:
-        check(context.session, context.envelope, verb)
+        check(context.session, envelope, verb)
     if context.hooks.wants_whole and context.rules.budget.spent:
         raise Declined(NO_MEMORY)
     newlines = context.settings.bare_newline if verb == "DATA" else "keep"
-    delivery = Delivery(context, newlines, opened)
+    delivery = Delivery(context, envelope, newlines, opened)
     return context.ask(context.hooks.DATA_start, GO_AHEAD, delivery.open)
 
 
@@ -63,12 +65,16 @@ class Delivery:
     verdicts: Sequence[Reply]
 
     def __init__(
-        self, context: Context, newlines: str, opened: Callable[[Delivery], Outcome]
+        self,
+        context: Context,
+        envelope: Envelope,
+        newlines: str,
+        opened: Callable[[Delivery], Outcome],
     ) -> None:
         self._context = context
         self._newlines = newlines
         self._opened = opened
-        self.envelope = context.envelope
+        self.envelope = envelope
         #: Those that the client was told are accepted.
         self.recipients = context.recipients
         #: Octets of content so far.
@@ -92,7 +98,7 @@ class Delivery:
         :param go_ahead: what the client is told that may send DATA's content now.
         :raise Declined: if a handler refuses; those that were open already are aborted.
         """
-        if not go_ahead.positive:
+        if go_ahead.code >= 400:
             raise Declined(go_ahead)
         self.go_ahead = go_ahead
         return self._open_rest()
@@ -108,7 +114,8 @@ class Delivery:
                         receiver = context.runner.start(receiver, self._abort_late)
                         if is_later(receiver):
                             return self._open_later(receiver)
-                    self._check(receiver)
+                    if receiver is not None and not hasattr(receiver, "write"):
+                        self._complain(receiver)
                 except Rejected as refusal:
                     raise self._turned_down(refusal) from None
                 except Exception as error:
@@ -120,7 +127,8 @@ class Delivery:
     async def _open_later(self, opening: Awaitable[Any]) -> Outcome:
         try:
             receiver = await opening
-            self._check(receiver)
+            if receiver is not None and not hasattr(receiver, "write"):
+                self._complain(receiver)
         except Rejected as refusal:
             raise self._turned_down(refusal) from None
         except Exception as error:
@@ -136,16 +144,16 @@ class Delivery:
         self.abort("another handler failed")
         raise Declined(await self._context.explain(error))
 
-    def _check(self, receiver: Any) -> None:
+    def _complain(self, answer: Any) -> NoReturn:
         """
-        :raise Declined: if what a hook returned for a receiver is a verdict.
-        :raise TypeError: if it is nothing at all.
+        Say what is wrong with what a hook returned for a receiver, if it is none.
+
+        :raise Declined: it is a verdict.
+        :raise TypeError: it is nothing at all.
         """
-        if receiver is None or hasattr(receiver, "write"):
-            return
-        if isinstance(receiver, (Reply, str, bytes)):
-            raise Declined(self._context.judge(receiver, GO_AHEAD))
-        raise TypeError(f"open_content returned {type(receiver).__name__}, no receiver")
+        if isinstance(answer, (Reply, str, bytes)):
+            raise Declined(self._context.judge(answer, GO_AHEAD))
+        raise TypeError(f"open_content returned {type(answer).__name__}, no receiver")
 
     def write(self, chunk: bytes) -> Coroutine[Any, Any, None] | None:
         """
@@ -270,8 +278,8 @@ class Delivery:
         """
         Ask the next handler, if there is one, and the one before has not refused.
         """
-        if not reply.positive:
-            self.abort(str(reply))
+        if reply.code >= 400:
+            self.abort(reply.text)
             return self._end((reply,))
         if reply is not DELIVERED:
             self._verdict = reply

@@ -146,9 +146,9 @@ class Dialog(Context):
             return self._turn_down(move, argument, refusal.reply, refusal)
         except Exception as error:
             return self._turn_down_for(move, argument, error)
-        if not isinstance(step, Outcome):
-            return self._advance_later(move, argument, step)
-        return self._advance(move, step)
+        if isinstance(step, Outcome):
+            return self._advance(move, step)
+        return self._advance_later(move, argument, step)
 
     def _unknown(self, word: bytes) -> Outcome:
         if word.upper() in _FOREIGN:

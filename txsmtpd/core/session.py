@@ -1,8 +1,8 @@
 """
 What one connection and one transaction know: data, and nothing else.
 
-Hooks may set attributes of their own on a :class:`Session` and an :class:`Envelope`; the names
-that aiosmtpd documents mean the same here.
+Hooks may set attributes of their own on a :class:`Session`, an :class:`Envelope` and a
+:class:`Recipient`; the names that aiosmtpd documents mean the same here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Parameters(list[str]):
         return self.values.get(keyword.upper(), default)
 
 
-@attrs.frozen(eq=False)
+@attrs.define(slots=False, eq=False)
 class Recipient:
     """
     One accepted RCPT command; two for the same address are two recipients.

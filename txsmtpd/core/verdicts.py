@@ -51,10 +51,11 @@ class Verdicts:
         if isinstance(answer, list):
             await self._decide_each(answer, last)
         else:
-            reply = await self._reply(answer, {})
-            for index in self.undecided:
-                self._decide(index, reply, last)
-        self.undecided = [index for index in self.undecided if not self._final[index]]
+            self._decide(self.undecided, await self._reply(answer, {}), last)
+        if last:
+            self.undecided = []
+        else:
+            self.undecided = [index for index in self.undecided if not self._final[index]]
 
     async def _decide_each(self, answers: Sequence[Any], last: bool) -> None:
         # Two recipients may share one verdict, which can be waited for only once.
@@ -64,12 +65,14 @@ class Verdicts:
             key = id(answer)
             if key not in replies:
                 replies[key] = await self._reply(waiting.get(key, answer), waiting)
-            self._decide(index, replies[key], last)
+            self._decide((index,), replies[key], last)
 
-    def _decide(self, index: int, reply: Reply, last: bool) -> None:
-        if reply is not DELIVERED:
-            self.replies[index] = reply
-        self._final[index] = last or not reply.positive
+    def _decide(self, places: Sequence[int], reply: Reply, last: bool) -> None:
+        final = last or not reply.positive
+        for index in places:
+            if reply is not DELIVERED:
+                self.replies[index] = reply
+            self._final[index] = final
 
     def conclude(self) -> tuple[Reply, ...]:
         """
