@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import pairwise, product
+from itertools import product
 from typing import ClassVar
 
 from hypothesis import given, settings
@@ -263,19 +264,24 @@ class BareNewlineTests(SynchronousTestCase):
         b"\r\x00\n": b" \x00\r\n",
     }
 
+    #: Lines that come before, none, long ones or short ones, because it depends on them how the
+    #: others are found.
+    BEFORE: ClassVar = [b"", b"x" * 600, b"x\r\n" * 200]
+
     def test_good(self) -> None:
-        for chunk in self.GOOD:
-            self.assertFalse(has_bare_newline(chunk), repr(chunk))
-            self.assertEqual(chunk, normalize_newlines(chunk))
+        for chunk, before in product(self.GOOD, self.BEFORE):
+            self.assertFalse(has_bare_newline(before + chunk), repr(chunk))
+            self.assertEqual(before + chunk, normalize_newlines(before + chunk))
 
     def test_bad(self) -> None:
-        for chunk, normal in self.BAD.items():
-            self.assertTrue(has_bare_newline(chunk), repr(chunk))
-            self.assertEqual(normal, normalize_newlines(chunk))
+        for (chunk, normal), before in product(self.BAD.items(), self.BEFORE):
+            self.assertTrue(has_bare_newline(before + chunk), repr(chunk))
+            self.assertEqual(before + normal, normalize_newlines(before + chunk))
 
     @repeatable
-    @given(st.text(alphabet="\r\nx.").map(str.encode))
-    def test_normal(self, chunk: bytes) -> None:
+    @given(st.sampled_from(BEFORE), st.text(alphabet="\r\nx.").map(str.encode))
+    def test_normal(self, before: bytes, chunk: bytes) -> None:
+        chunk = before + chunk
         normal = normalize_newlines(chunk)
         self.assertFalse(has_bare_newline(normal))
         self.assertEqual(chunk == normal, not has_bare_newline(chunk))
