@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import pairwise, product
-from itertools import product
 from typing import ClassVar
 
 from hypothesis import given, settings
