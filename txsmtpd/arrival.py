@@ -45,18 +45,17 @@ class Arrival(BrakedLineReceiver):
     _admitted: bool
     #: Whether nobody would understand what we say.
     _silent: bool
-    #: What the first octets go to: it returns those that others may have.
-    _first: Callable[[bytes], bytes] | None
     #: Reads the PROXY header that has to come first.
     _header: HeaderReader | None = None
     #: What was wrong with it.
     _turned_away = ""
     #: What comes after the TLS handshake that is going on.
-    _after_handshake: Callable[[TLS, dict[str, Any]], Step] | None
+    _after_handshake: Callable[[TLS, dict[str, Any]], Step] | None = None
+    #: What octets go to first once it is done.
+    _then_first: Callable[[bytes], bytes] | None = None
 
     def connectionMade(self) -> None:
         self._admitted = self._silent = False
-        self._first = self._after_handshake = None
         super().connectionMade()
 
     def _arrive(self) -> None:
@@ -79,7 +78,7 @@ class Arrival(BrakedLineReceiver):
         if proxied:
             self._await_header(encrypted)
         else:
-            self._first = self._refuse_binary
+            self.first = self._refuse_binary
             self._welcome(encrypted)
 
     def _has_room(self) -> bool:
@@ -96,7 +95,7 @@ class Arrival(BrakedLineReceiver):
         Greet the client, after the handshake if TLS comes first.
         """
         if encrypted:
-            self._after_handshake = self._greet_safely
+            self._await_handshake(self._greet_safely)
         elif self.factory.settings.implicit_tls:
             self._start_tls(self._greet_safely)
         else:
@@ -127,7 +126,7 @@ class Arrival(BrakedLineReceiver):
         """
         if not data:
             return data
-        self._first = None
+        self.first = None
         if self.closing or 32 <= data[0] < 127 or data[0] in b"\r\n\t":
             return data
         self._log.junk()
@@ -143,7 +142,7 @@ class Arrival(BrakedLineReceiver):
             self._turn_away("the client is no trusted proxy")
             return
         self._header = HeaderReader()
-        self._first = self._read_header
+        self.first = self._read_header
         self._allow(min(HEADER_TIMEOUT, self.factory.settings.timeout or HEADER_TIMEOUT))
 
     def _read_header(self, data: bytes) -> bytes:
@@ -156,7 +155,7 @@ class Arrival(BrakedLineReceiver):
             return b""
         if proxy is not None:
             # Until the hook has decided, the rest waits with what comes.
-            self._first, self._header, self._arrived = None, None, rest or b""
+            self.first, self._header, self._arrived = None, None, rest or b""
             # The client has as much time for what it says as any other.
             self._allow(self.factory.settings.timeout)
             self._believe(proxy)
@@ -183,7 +182,7 @@ class Arrival(BrakedLineReceiver):
             return
         self._silent = self.factory.settings.implicit_tls
         if self._has_room():
-            self._first = self._refuse_binary
+            self.first = self._refuse_binary
             # If the hook had put the brake on: what came meanwhile is obeyed with the greeting.
             self._stopped = bool(self.brakes)
             self._welcome(False)
@@ -212,7 +211,7 @@ class Arrival(BrakedLineReceiver):
         :param after: taken when it is done.
         """
         self._silent = True
-        self._after_handshake = after
+        self._await_handshake(after)
         # Behind a PROXY header it begins with what has come already.  Behind STARTTLS nothing has:
         # that was thrown away.
         begun = self.clearLineBuffer()
@@ -224,12 +223,31 @@ class Arrival(BrakedLineReceiver):
         if begun:
             transport.protocol.dataReceived(begun)
 
+    def _await_handshake(self, after: Callable[[TLS, dict[str, Any]], Step]) -> None:
+        """
+        Look out for the end of a handshake.
+
+        :param after: taken then.
+        """
+        self._after_handshake = after
+        self._then_first, self.first = self.first, self._notice_handshake
+
+    def _notice_handshake(self, data: bytes) -> bytes:
+        if not data:
+            return data
+        # Something that wraps us has kept it to itself that the handshake is done.
+        self.handshakeCompleted()
+        return data if self.first is None else self.first(data)
+
     def handshakeCompleted(self) -> None:
         """
         TLS is on.
         """
         after, self._after_handshake = self._after_handshake, None
-        if after is None or self.closing:
+        if after is None:
+            return
+        self.first = self._then_first
+        if self.closing:
             return
         self._silent = False
         tls = tls_facts(self.transport.getHandle())

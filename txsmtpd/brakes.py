@@ -14,6 +14,7 @@ has gone; only when more than `HELD` octets wait is it paused too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -70,6 +71,8 @@ class BrakedLineReceiver(LineReceiver):
     feeding: bool
     #: Whether anything was obeyed since this was last set to False.
     progress: bool
+    #: What octets go to before they are lines or raw data: it returns those that are.
+    first: Callable[[bytes], bytes] | None
 
     # The transport is paused too.
     _held = False
@@ -77,6 +80,7 @@ class BrakedLineReceiver(LineReceiver):
     def connectionMade(self) -> None:
         self.brakes = 0
         self.closing = self.feeding = self.progress = False
+        self.first = None
         # Whether nothing is obeyed now: what LineReceiver calls paused.
         self._stopped = False
         # Whether what comes is raw data, not lines.
@@ -114,6 +118,8 @@ class BrakedLineReceiver(LineReceiver):
         raise NotImplementedError
 
     def dataReceived(self, data: bytes) -> None:
+        if self.first is not None:
+            data = self.first(data)
         if self.closing:
             return
         self._arrived += data

@@ -98,14 +98,6 @@ class SMTP(VerbMethods, Departure):
         self._limit_session(self.settings.session_timeout)
         self._watch()
 
-    def dataReceived(self, data: bytes) -> None:
-        if self._after_handshake is not None and data:
-            # Something that wraps us has kept it to itself that the handshake is done.
-            self.handshakeCompleted()
-        if self._first is not None:
-            data = self._first(data)
-        super().dataReceived(data)
-
     def lineReceived(self, line: bytes) -> None:
         self._line = line
         if self._verbose:

@@ -25,6 +25,7 @@ from typing import Any
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -113,7 +114,7 @@ class Readers:
             connection = self._leaving.pop()
             # If something was written since, the reactor ends it when that has left.
             if connection.connected and not connection.queues():
-                self._tell(connection.connectionLost, Failure(CONNECTION_DONE))
+                self._tell(connection.connectionLost, connectionDone)
 
     def leave(self, connection: Wire) -> bool:
         """
