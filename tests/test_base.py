@@ -87,6 +87,20 @@ class ExtensionTests(SynchronousTestCase):
         client.say("MAIL FROM:<a@b> FROB=1", "RCPT TO:<c@d> FROB=2", "RCPT TO:<e@f>")
         self.assertEqual([("MAIL", ["FROB=1"]), ("RCPT", ["FROB=2"])], asked)
 
+    def test_init_of_its_own(self) -> None:
+        """
+        Nothing but `meet` is wanted to know the others.
+        """
+
+        class Own(Once):
+            def __init__(self, settings: Settings) -> None:
+                pass
+
+        own = Own(Settings())
+        self.assertFalse(own.beside(Twice, Session(ssl={})))
+        own.meet([Twice(Settings())])
+        self.assertTrue(own.beside(Twice, Session(ssl={"version": "TLSv1.3"})))
+
     def test_dialog(self) -> None:
         client = Client(extensions=(Extension,))
         (reply,) = client.send(b"EHLO client.example\r\n")

@@ -708,6 +708,23 @@ class VerdictTests(DeliveryTestCase):
         later.answer("250 2.6.0 Yes")
         self.assertEqual(["250 2.6.0", "250 2.0.0"], [short(reply) for reply in client.resume()])
 
+    def test_many(self) -> None:
+        """
+        However many handlers there are, and whichever of them take their time.
+        """
+        slow = [Later() for _ in range(3)]
+        receivers = [Receiver(finish=later) for later in slow]
+        many = [Mailbox() for _ in range(1000)]
+        client = opened(*many, *map(streaming, receivers))
+        client.say("DATA")
+        self.assertEqual([], client.send(MESSAGE + b".\r\n"))
+        for later in slow[:-1]:
+            later.answer()
+            self.assertEqual([], client.resume())
+        slow[-1].answer("250 2.6.0 Yes")
+        self.assertEqual(["250 2.6.0"], [short(reply) for reply in client.resume()])
+        self.assertEqual([[MESSAGE]] * 1000, [mailbox.contents for mailbox in many])
+
     def test_runs_to_its_end(self) -> None:
         """
         A message that is whole is not taken back when the client vanishes.

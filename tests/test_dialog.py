@@ -10,10 +10,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from txsmtpd.core.context import Context
-from txsmtpd.core.outcomes import Outcome, Step, Verb
-from txsmtpd.core.replies import OK, Declined, Rejected, Reply
+from txsmtpd.core.outcomes import Challenge, Outcome, Step, Verb
+from txsmtpd.core.replies import OK, Declined, Rejected, Reply, challenge
 from txsmtpd.core.session import Envelope, Parameters, Session
-from txsmtpd.core.states import MAIL, READY, START, Table
+from txsmtpd.core.states import MAIL, READY, START, State, Table, anytime
 from txsmtpd.extensions.base import Extension
 
 from .corekit import (
@@ -24,6 +24,7 @@ from .corekit import (
     Later,
     Mailbox,
     Receiver,
+    conclude,
     opened,
     saying,
     short,
@@ -54,6 +55,9 @@ def frobbing(run: Any, *handlers: object, extended: bool = False, **settings: An
     """
     made = type("Frob", (Frob,), {"run": staticmethod(run), "extended": extended})
     return Client(*handlers, extensions=(*EXTENSIONS, made), **settings)
+
+
+TOGGLED = State("toggled")
 
 
 class GreetingTests(SynchronousTestCase):
@@ -632,6 +636,41 @@ class VerbTests(SynchronousTestCase):
                 self.assertEqual("421 4.7.0", client.say(*lines, "NOOP")[-1], hook)
                 self.assertEqual(len(lines), len(client.replies), hook)
                 self.assertTrue(client.closed)
+
+
+class Toggle(Extension):
+    """
+    A verb that asks for a line, and whose success leads from one state to another and back.
+    """
+
+    def verbs(self) -> Mapping[str, Verb]:
+        return {"TOGGLE": Verb(self._toggle, "TOGGLE")}
+
+    def rows(self) -> Table:
+        return {READY: {"TOGGLE": TOGGLED}, TOGGLED: {**anytime(TOGGLED), "TOGGLE": READY}}
+
+    def _toggle(self, context: Context, argument: str) -> Outcome:
+        return Outcome((challenge(b"more"),), Challenge("TOGGLE", self._answered, self._refused))
+
+    async def _answered(self, line: bytes) -> Outcome:
+        return Outcome((Reply(250) if line == b"yes" else Reply(550),))
+
+    async def _refused(self, reply: Reply) -> Outcome:
+        return Outcome((reply,))
+
+
+class ChallengeTests(SynchronousTestCase):
+    """
+    What answers a challenge is no command: its own has made the move.
+    """
+
+    def test_moves_once(self) -> None:
+        for answer in (b"yes", b"no"):
+            client = Client(extensions=(Toggle,))
+            client.say("EHLO a", "TOGGLE")
+            assert client.challenge is not None
+            conclude(client.dialog.response(client.challenge, answer))
+            self.assertEqual(TOGGLED, client.state)
 
 
 class HookErrorTests(SynchronousTestCase):

@@ -370,6 +370,21 @@ class CloseTests(FlowTestCase):
             self.assert_clean(client)
 
 
+class PausedTests(SynchronousTestCase):
+    """
+    What LineReceiver calls paused.
+    """
+
+    def test_stays_so_at_the_end(self) -> None:
+        """
+        Nothing makes a connection that closes go on.
+        """
+        client = connect(make_factory(RecordingHandler()))
+        client.protocol.close()
+        client.protocol.paused = False
+        self.assertTrue(client.protocol.paused)
+
+
 class BrakeTests(FlowTestCase):
     """
     A brake keeps lines in the buffer while the transport reads on.

@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -282,6 +283,29 @@ class TimeTests(SynchronousTestCase):
             self.assertEqual([], handler.messages)
             self.assertEqual(["abort", "DISCONNECT"], [call.hook for call in handler.calls][-2:])
             self.assertEqual([], client.clock.getDelayedCalls())
+
+    def test_client_vanishes_before_the_verdicts(self) -> None:
+        """
+        Nothing is said to who is not there, neither early nor in the end.
+        """
+        waiting: list[Deferred[Any]] = []
+
+        @hooks
+        class Slow:
+            def handle_DATA(self, server: Any, session: Any, envelope: Any) -> Deferred[Any]:
+                waiting.append(Deferred())
+                return waiting[-1]
+
+        client = greeted(Slow())
+        more = [b"RCPT TO:<%d@h.example>\r\n" % number for number in range(300)]
+        client.send(LHLO + OPENING + b"".join(more) + b"DATA\r\n.\r\n")
+        written: list[bytes] = []
+        client.disconnect()
+        self.patch(client.transport, "write", written.append)
+        early: Deferred[Any] = Deferred()
+        waiting[0].callback(["550 no", *[early] * 301])
+        early.callback("550 no")
+        self.assertEqual([], written)
 
 
 class ChunkTests(SynchronousTestCase):

@@ -4,6 +4,8 @@ Tests for :mod:`txsmtpd.core.session`.
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -107,6 +109,14 @@ class EnvelopeTests(SynchronousTestCase):
         """
         envelope = Envelope(content=b"canary", original_content=b"canary")
         self.assertNotIn("canary", repr(envelope))
+
+    def test_copies(self) -> None:
+        """
+        A handler may keep it elsewhere.
+        """
+        envelope = Envelope("s.1", "a@b", rcpt_tos=["c@d"])
+        for copied in (deepcopy(envelope), pickle.loads(pickle.dumps(envelope))):
+            self.assertEqual(vars(envelope), vars(copied))
 
 
 class RecipientTests(SynchronousTestCase):

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPullProducer, IReadDescriptor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
@@ -350,7 +350,7 @@ class ReadTests(WireTestCase):
 
     async def test_leaves_and_is_aborted(self) -> None:
         """
-        It ends once.
+        It is aborted, and ends once.
         """
         await self.listen()
         protocol, client = await self.connect()
@@ -361,8 +361,29 @@ class ReadTests(WireTestCase):
 
         self.factory.received = answer
         client.sendall(b"QUIT")
-        self.assertIsInstance(await protocol.lost, ConnectionDone)
+        self.assertIsInstance(await protocol.lost, ConnectionAborted)
         await self.turn()
+        self.assertRaises(ConnectionResetError, client.recv, 1)
+
+    async def test_leaves_though_reading_fails(self) -> None:
+        """
+        What fails in a turn is nothing that a connection which leaves has to wait for.
+        """
+        await self.listen()
+        protocol, _ = await self.connect()
+        epoll = self.factory.readers._epoll
+
+        class Failing:
+            def poll(self, timeout: float) -> list[tuple[int, int]]:
+                protocol.transport.loseConnection()
+                raise OSError(errno.EBADF, "Bad file descriptor")
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(epoll, name)
+
+        self.factory.readers._epoll = Failing()
+        self.assertRaises(OSError, self.factory.readers.doRead)
+        self.assertIsInstance(await protocol.lost, ConnectionDone)
 
     async def test_reset(self) -> None:
         await self.listen()
@@ -532,6 +553,33 @@ class AcceptedTests(TestCase):
 
     async def test_none(self) -> None:
         self.assertEqual(await self.accepted(False, False), [Server] * 2)
+
+    async def test_port_that_makes_its_own(self) -> None:
+        """
+        Somebody else may have said what it makes.
+        """
+        loop: Any = reactor
+        factory = SMTPFactory(Sink(), hostname="mx.example")
+        port: Any = await TCP4ServerEndpoint(loop, 0, interface="127.0.0.1").listen(factory)
+        made: list[Server] = []
+
+        def make(*arguments: Any) -> Server:
+            made.append(Server(*arguments))
+            return made[-1]
+
+        port.transport = make
+
+        def talk() -> None:
+            with socket.create_connection(("127.0.0.1", port.getHost().port), 10) as client:
+                client.sendall(b"QUIT\r\n")
+                while client.recv(65536):
+                    pass
+
+        for _ in range(2):
+            await deferToThread(talk)
+        await port.stopListening()
+        await factory.drain()
+        self.assertEqual([type(each) for each in made], [Wire, Wire])
 
     async def test_each_as_it_wants(self) -> None:
         expected = [Server, Wire, Wire, Server, Wire]

@@ -57,6 +57,8 @@ class _Unread:
 class BrakedLineReceiver(LineReceiver):
     """
     Lines and raw data, one after the other, as fast as the brakes allow.
+
+    Lines end with CRLF, whatever `delimiter` says, and `line_mode` says nothing.
     """
 
     # What is looked at for every line is set on each instance, and no class has it too: CPython
@@ -95,7 +97,7 @@ class BrakedLineReceiver(LineReceiver):
 
     @paused.setter
     def paused(self, paused: bool) -> None:
-        self._stopped = paused
+        self._stopped = paused or self.closing
 
     def setRawMode(self) -> None:
         self._raw = True

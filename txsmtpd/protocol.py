@@ -310,7 +310,8 @@ class SMTP(VerbMethods, Departure):
     def _flush(self) -> None:
         data = b"".join(self._out)
         self._out.clear()
-        self.transport.write(data)
+        if not self._lost:
+            self.transport.write(data)
 
     def afterInput(self) -> None:
         if self.closing:

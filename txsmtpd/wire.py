@@ -97,24 +97,26 @@ class Readers:
         assert self._epoll is not None
         connections = self._connections
         self._reading = True
-        for descriptor, _ in self._epoll.poll(0):
-            # One that was read before it in this turn may have closed it.
-            connection = connections.get(descriptor)
-            if connection is None:
-                continue
-            try:
-                why = connection.doRead()
-            except BaseException as error:
-                self._log.failure("a protocol failed")
-                why = error
-            if why is not None:
-                self._end(connection, why)
-        self._reading = False
-        while self._leaving:
-            connection = self._leaving.pop()
-            # If something was written since, the reactor ends it when that has left.
-            if connection.connected and not connection.queues():
-                self._tell(connection.connectionLost, connectionDone)
+        try:
+            for descriptor, _ in self._epoll.poll(0):
+                # One that was read before it in this turn may have closed it.
+                connection = connections.get(descriptor)
+                if connection is None:
+                    continue
+                try:
+                    why = connection.doRead()
+                except BaseException as error:
+                    self._log.failure("a protocol failed")
+                    why = error
+                if why is not None:
+                    self._end(connection, why)
+        finally:
+            self._reading = False
+            while self._leaving:
+                connection = self._leaving.pop()
+                # If something was written since, the reactor ends it when that has left.
+                if connection.connected and not (connection.queues() or connection.aborts()):
+                    self._tell(connection.connectionLost, connectionDone)
 
     def leave(self, connection: Wire) -> bool:
         """
@@ -206,14 +208,13 @@ class Wire(Server):
 
     def stopWriting(self) -> None:
         super().stopWriting()
-        ended = not self.connected or self.disconnecting or self._aborting
-        self._at_once = not (self.TLS or ended or self._pulls())
+        self.look_whether_at_once()
 
-    def _pulls(self) -> bool:
-        """
-        Whether there is a producer that gets its turn when something has left the queue.
-        """
-        return self.producer is not None and not self.streamingProducer
+    def look_whether_at_once(self) -> None:
+        # A producer that is asked for more gets its turn when something has left the queue.
+        pulled = self.producer is not None and not self.streamingProducer
+        ending = not self.connected or self.disconnecting or self._aborting
+        self._at_once = not (self.TLS or pulled or ending or self.queues())
 
     def queues(self) -> bool:
         """
@@ -221,6 +222,12 @@ class Wire(Server):
         """
         # Twisted keeps that in these two.
         return bool(self.dataBuffer or self._tempDataBuffer)
+
+    def aborts(self) -> bool:
+        """
+        Whether the reactor is about to abort it.
+        """
+        return bool(self._aborting)
 
     def loseConnection(self) -> None:
         if self._at_once and self.producer is None and self.readers.leave(self):
@@ -253,10 +260,10 @@ def make_wire(transport: Any, readers: Readers) -> None:
     transport.__class__ = Wire
     transport.readers = readers
     # TLS may be on, or something written, before anybody asks for a wire.
-    transport._at_once = not (transport.TLS or transport.queues())
+    transport.look_whether_at_once()
     transport.startReading()
     port: Any = transport.server
-    if type(port) is Port:
+    if type(port) is Port and port.transport is Server:
         # What is called there may be anything that takes what a Server takes.
         port.transport = partial(_accept, readers)  # type: ignore[assignment]
 

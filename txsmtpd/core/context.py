@@ -160,7 +160,7 @@ class Context:
         """
         End the transaction after its content, whose verdict is known.
         """
-        self.state = self.rules.table[self.state].get(END, self.state)
+        self.happened(END)
         self.reset("its content has ended")
 
     def happened(self, symbol: str) -> None:

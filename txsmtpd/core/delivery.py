@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from .content import LineMeter, has_bare_newline, normalize_newlines
-from .context import Context
+from .context import Context, itself
 from .eager import awaited, eagerly
 from .hooks import Hook, is_later
 from .outcomes import CLOSE, Outcome, Step
@@ -272,20 +272,36 @@ class Delivery:
             return self._end((self.refusal,))
         self._unasked = iter(self._hooks())
         self._verdict = DELIVERED
-        return self._go_on(DELIVERED)
+        step = self._go_on(DELIVERED)
+        return step if isinstance(step, Outcome) else self._go_on_later(step)
 
-    def _go_on(self, reply: Reply) -> Step:
+    def _go_on(self, reply: Reply) -> Outcome | Coroutine[Any, Any, Reply]:
         """
-        Ask the next handler, if there is one, and the one before has not refused.
+        Ask one handler after the other.
+
+        :param reply: what the one before has said.
+        :return: the end, or what to wait for before it goes on.
         """
-        if reply.code >= 400:
-            self.abort(reply.text)
-            return self._end((reply,))
-        if reply is not DELIVERED:
-            self._verdict = reply
-        for hook in self._unasked:
-            return self._context.ask(hook, DELIVERED, self._go_on)
-        return self._end((self._verdict,))
+        while True:
+            if reply.code >= 400:
+                self.abort(reply.text)
+                return self._end((reply,))
+            if reply is not DELIVERED:
+                self._verdict = reply
+            hook = next(self._unasked, None)
+            if hook is None:
+                return self._end((self._verdict,))
+            answer = self._context.ask(hook, DELIVERED, itself)
+            if not isinstance(answer, Reply):
+                return answer
+            reply = answer
+
+    async def _go_on_later(self, answer: Coroutine[Any, Any, Reply]) -> Outcome:
+        while True:
+            step = self._go_on(await answer)
+            if isinstance(step, Outcome):
+                return step
+            answer = step
 
     def _end(self, verdicts: Sequence[Reply], unsaid: tuple[Reply, ...] | None = None) -> Outcome:
         """

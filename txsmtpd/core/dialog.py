@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import attrs
+
 from . import replies
 from .context import Context, copied
 from .eager import eagerly
@@ -225,7 +227,9 @@ class Dialog(Context):
         """
         Pass on a line that answers a challenge.
         """
+        # The command has made its move when it asked for the answer.
         move = self.rules.moves[self.state][challenge.verb.encode()]
+        move = attrs.evolve(move, target=self.state)
         if len(line) > move.room:
             step = challenge.give_up(move.verb.too_long)
         else:

@@ -86,7 +86,7 @@ class Body:
     sink: Sink
     #: What its end delivers, if it is the end of a message.  Such a step runs to its end even when
     #: the client has gone, because the message is whole and someone may have it already.
-    message: Message | None
+    message: Message | None = None
     #: Whether it is over already: no octet is to come.
     empty: bool = False
 

@@ -162,7 +162,7 @@ class Envelope:
     priority: int | None = None
     #: What XFORWARD has said about who has sent this message before, by the names of its
     #: attributes, those that are not available left out; empty without XFORWARD.
-    forwarded: Mapping[str, str] = MappingProxyType({})
+    forwarded: Mapping[str, str] = attrs.field(factory=dict)
     #: The protocol's name for trace headers (RFC 3848, RFC 6531), such as ``ESMTP``.
     protocol: str = "SMTP"
     #: The message: bytes, or str where `decode_data` is set.  Only for `IDATAHook`.

@@ -161,7 +161,7 @@ def _opened(context: Context, address: str, options: Parameters) -> None:
     context.echo = False
     if envelope.mail_from is None:
         envelope.mail_from = address
-    if options and not envelope.mail_options:
+    if not envelope.mail_options:
         envelope.mail_options = list(options)
     envelope.protocol = trace.protocol_name(context.session, envelope.smtp_utf8)
 

@@ -48,15 +48,15 @@ class Extension:
 
     #: The other extensions of the server.
     others: Sequence[IExtension] = ()
+    # They by what they are, as far as anybody has asked.
+    _kinds: dict[type[Extension], list[IExtension]] | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        # The others by what they are, as far as anybody has asked.
-        self._kinds: dict[type[Extension], list[IExtension]] = {}
 
     def meet(self, others: Sequence[IExtension]) -> None:
         self.others = others
-        self._kinds.clear()
+        self._kinds = None
 
     def beside(self, kind: type[Extension], session: Session) -> bool:
         """
@@ -64,6 +64,8 @@ class Extension:
 
         Only such are asked, so that it has an end: no two may wait for each other's keyword.
         """
+        if self._kinds is None:
+            self._kinds = {}
         if kind not in self._kinds:
             self._kinds[kind] = [other for other in self.others if isinstance(other, kind)]
         return any(other.keyword(session) is not None for other in self._kinds[kind])
