@@ -62,7 +62,7 @@ class BrakedLineReceiver(LineReceiver):
     """
 
     # What is looked at for every line is set on each instance, and no class has it too: CPython
-    # takes ten times as long to find what hides something of a class.
+    # takes three times as long to find what hides something of a class.
 
     transport: Any
     #: The brakes that are on.
