@@ -109,7 +109,7 @@ class BrakedLineReceiver(LineReceiver):
 
     def afterInput(self) -> None:
         """
-        Everything that had arrived was obeyed, or waits behind a brake, or the connection closes.
+        Everything that had arrived was obeyed, or waits behind a brake.
         """
         raise NotImplementedError
 
@@ -139,9 +139,10 @@ class BrakedLineReceiver(LineReceiver):
                 self.progress = True
                 self._arrived, self._done = self._arrived[self._done :], 0
             self.feeding = False
-        if self.brakes and not self.closing:
-            self._hold()
-        self.afterInput()
+        if not self.closing:
+            if self.brakes:
+                self._hold()
+            self.afterInput()
 
     def _feed(self) -> None:
         """

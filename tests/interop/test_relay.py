@@ -279,7 +279,7 @@ class HostileTests(RelayTestCase):
             ("many-lines", ["250", nonsense]),
             ("slow", [*opened, "250"]),
             ("421", ["250", down]),
-            ("gone", ["250", "250", lost]),
+            ("gone", ["250", lost]),
             ("data-421", ["250", "250", down]),
             ("early", [*opened, nonsense]),
             ("dot-drop", [*opened, lost]),
