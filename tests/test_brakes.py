@@ -149,6 +149,16 @@ class BrakeTests(BrakesTestCase):
         self.lines.release(CONTENT)
         self.assertEqual(self.lines.seen, [b"raw content", b"a", b"b"])
 
+    def test_line_mode(self) -> None:
+        """
+        As LineReceiver has it: what is given comes first.
+        """
+        self.lines.setRawMode()
+        self.lines.dataReceived(b"content")
+        self.lines.setLineMode(b"a\r\nb")
+        self.lines.dataReceived(b"c\r\n")
+        self.assertEqual(self.lines.seen, [b"raw content", b"a", b"bc"])
+
     def test_line_feed_is_no_line_end(self) -> None:
         self.lines.dataReceived(b"a\nb\rc\n\rd\r\n")
         self.assertEqual(self.lines.seen, [b"a\nb\rc\n\rd"])

@@ -240,6 +240,18 @@ class GoAheadTests(DeliveryTestCase):
         self.assertEqual(["450 4.2.0"], [short(reply) for reply in client.resume()])
         self.assertEqual(["abort"], first.ends)
 
+    def test_open_answered_later(self) -> None:
+        """
+        What comes later is as good a verdict, and as bad a receiver, as what is there at once.
+        """
+        for answer, expected in (("450 4.2.0 Busy", "450 4.2.0"), (7, "451 4.3.0")):
+            later, first = Later(), Receiver()
+            client = opened(streaming(first), saying(open_content=later))
+            client.say("DATA")
+            later.answer(answer)
+            self.assertEqual([expected], [short(reply) for reply in client.resume()])
+            self.assertEqual(["abort"], first.ends)
+
     def test_opened_too_late(self) -> None:
         """
         A receiver that comes when the client has its answer is told that nothing will come.

@@ -342,6 +342,17 @@ class StartTLSTests(SecuringTestCase):
     def test_interface(self) -> None:
         verifyObject(IHandshakeListener, SMTP())
 
+    def test_handshake_of_who_leaves(self) -> None:
+        """
+        Who is about to leave is not greeted any more.
+        """
+        client = self.connect(implicit_tls=True)
+        client.protocol.close()
+        client.take()
+        client.protocol.handshakeCompleted()
+        self.assertEqual(b"", client.take())
+        self.assertEqual("start", client.protocol.dialog.state)
+
     def test_nobody_waits_for_a_handshake(self) -> None:
         """
         Another one is none of ours.

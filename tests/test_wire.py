@@ -310,6 +310,16 @@ class ReadTests(WireTestCase):
         await self.turn()
         self.assertEqual(sorted(len(each.received) for each in protocols), [0, 1])
 
+    async def test_nothing_to_read(self) -> None:
+        """
+        The kernel may have called for nothing.
+        """
+        await self.listen()
+        protocol, client = await self.connect()
+        self.assertIsNone(protocol.transport.doRead())
+        client.sendall(b"x")
+        await self.received(protocol, b"x")
+
     async def test_leaves_with_the_turn(self) -> None:
         """
         Who closes with nothing to send does not wait for the reactor.
