@@ -530,6 +530,19 @@ class AcceptedTests(TestCase):
     What a port makes of the connections that it accepts.
     """
 
+    def visit(self, port: Any) -> Deferred[None]:
+        """
+        Connect, and leave.
+        """
+
+        def talk() -> None:
+            with socket.create_connection(("127.0.0.1", port.getHost().port), 10) as client:
+                client.sendall(b"QUIT\r\n")
+                while client.recv(65536):
+                    pass
+
+        return deferToThread(talk)
+
     async def accepted(self, *wired: bool) -> list[type]:
         """
         The classes of connections, one after the other.
@@ -546,14 +559,7 @@ class AcceptedTests(TestCase):
         port: Any = await TCP4ServerEndpoint(loop, 0, interface="127.0.0.1").listen(factory)
         for each in wired:
             factory.protocol = type("Either", (Noted,), {"uses_wire": each})
-
-            def talk() -> None:
-                with socket.create_connection(("127.0.0.1", port.getHost().port), 10) as client:
-                    client.sendall(b"QUIT\r\n")
-                    while client.recv(65536):
-                        pass
-
-            await deferToThread(talk)
+            await self.visit(port)
         await port.stopListening()
         await factory.drain()
         return made
@@ -579,14 +585,8 @@ class AcceptedTests(TestCase):
 
         port.transport = make
 
-        def talk() -> None:
-            with socket.create_connection(("127.0.0.1", port.getHost().port), 10) as client:
-                client.sendall(b"QUIT\r\n")
-                while client.recv(65536):
-                    pass
-
         for _ in range(2):
-            await deferToThread(talk)
+            await self.visit(port)
         await port.stopListening()
         await factory.drain()
         self.assertEqual([type(each) for each in made], [Wire, Wire])

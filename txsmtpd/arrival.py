@@ -184,7 +184,7 @@ class Arrival(BrakedLineReceiver):
         if self._has_room():
             self.first = self._refuse_binary
             # If the hook had put the brake on: what came meanwhile is obeyed with the greeting.
-            self._stopped = bool(self.brakes)
+            self.paused = bool(self.brakes)
             self._welcome(False)
 
     def _turn_away(self, reason: str) -> None:

@@ -103,8 +103,7 @@ class BrakedLineReceiver(LineReceiver):
         self._raw = True
 
     def setLineMode(self, extra: bytes = b"") -> None:
-        self._raw = False
-        self._arrived = extra + self.clearLineBuffer()
+        self.take_back(extra)
         self.proceed()
 
     def afterInput(self) -> None:
@@ -136,8 +135,7 @@ class BrakedLineReceiver(LineReceiver):
             self._broken(Failure())
         finally:
             if self._done:
-                self.progress = True
-                self._arrived, self._done = self._arrived[self._done :], 0
+                self._arrived = self.clearLineBuffer()
             self.feeding = False
         if not self.closing:
             if self.brakes:

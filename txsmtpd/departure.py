@@ -73,6 +73,8 @@ class Departure(Arrival):
         return receiving and self._farewell is replies.SHUTTING_DOWN
 
     def _say_goodbye(self, reply: Reply) -> None:
+        if self._lost:
+            return
         self._line = None
         if not self._silent:
             self._out.append(reply.wire)

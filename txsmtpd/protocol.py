@@ -141,6 +141,8 @@ class SMTP(VerbMethods, Departure):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
         self.end()
+        # Nobody hears what was not sent yet.
+        self._out.clear()
         # An exchange ends with the client.
         self._challenge = None
         if self._session_end is not None:
@@ -232,6 +234,8 @@ class SMTP(VerbMethods, Departure):
         if not isinstance(step, Outcome):
             self._drive(step, STEP, self._obey)
             return
+        if self._lost:
+            return
         out = self._out
         for reply in step.replies:
             out.append(reply.wire)
@@ -243,9 +247,6 @@ class SMTP(VerbMethods, Departure):
             self._carry_out(step.then)
 
     def _carry_out(self, then: Directive) -> None:
-        if self._lost:
-            # By a hook, or while it was waited for.
-            return
         if isinstance(then, Body):
             self._body = then
             self.setRawMode()
@@ -297,9 +298,6 @@ class SMTP(VerbMethods, Departure):
         """
         Log a reply that deserves it.
         """
-        if self._lost:
-            # Nobody hears it.
-            return
         if reply.code >= 400:
             # A connection that is turned away has no dialog.
             transaction = self.dialog.envelope.id if self._admitted else ""
@@ -310,8 +308,7 @@ class SMTP(VerbMethods, Departure):
     def _flush(self) -> None:
         data = b"".join(self._out)
         self._out.clear()
-        if not self._lost:
-            self.transport.write(data)
+        self.transport.write(data)
 
     def afterInput(self) -> None:
         if self.closing:

@@ -114,8 +114,7 @@ class Readers:
             self._reading = False
             while self._leaving:
                 connection = self._leaving.pop()
-                # If something was written since, the reactor ends it when that has left.
-                if connection.connected and not (connection.queues() or connection.aborts()):
+                if not connection.lingers():
                     self._tell(connection.connectionLost, connectionDone)
 
     def leave(self, connection: Wire) -> bool:
@@ -214,20 +213,20 @@ class Wire(Server):
         # A producer that is asked for more gets its turn when something has left the queue.
         pulled = self.producer is not None and not self.streamingProducer
         ending = not self.connected or self.disconnecting or self._aborting
-        self._at_once = not (self.TLS or pulled or ending or self.queues())
+        self._at_once = not (self.TLS or pulled or ending or self._queues())
 
-    def queues(self) -> bool:
+    def _queues(self) -> bool:
         """
         Whether it has something to send.
         """
         # Twisted keeps that in these two.
         return bool(self.dataBuffer or self._tempDataBuffer)
 
-    def aborts(self) -> bool:
+    def lingers(self) -> bool:
         """
-        Whether the reactor is about to abort it.
+        Whether the reactor ends it, or has: something was written since, or it was aborted.
         """
-        return bool(self._aborting)
+        return not self.connected or self._aborting or self._queues()
 
     def loseConnection(self) -> None:
         if self._at_once and self.producer is None and self.readers.leave(self):

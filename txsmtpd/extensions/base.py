@@ -48,15 +48,12 @@ class Extension:
 
     #: The other extensions of the server.
     others: Sequence[IExtension] = ()
-    # They by what they are, as far as anybody has asked.
-    _kinds: dict[type[Extension], list[IExtension]] | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
     def meet(self, others: Sequence[IExtension]) -> None:
         self.others = others
-        self._kinds = None
 
     def beside(self, kind: type[Extension], session: Session) -> bool:
         """
@@ -64,11 +61,10 @@ class Extension:
 
         Only such are asked, so that it has an end: no two may wait for each other's keyword.
         """
-        if self._kinds is None:
-            self._kinds = {}
-        if kind not in self._kinds:
-            self._kinds[kind] = [other for other in self.others if isinstance(other, kind)]
-        return any(other.keyword(session) is not None for other in self._kinds[kind])
+        for other in self.others:
+            if isinstance(other, kind) and other.keyword(session) is not None:
+                return True
+        return False
 
     def keyword(self, session: Session) -> str | None:
         return None
