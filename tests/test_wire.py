@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from txsmtpd import SMTP, SMTPFactory
+from txsmtpd import SMTP, SMTPFactory, wire
 from txsmtpd import factory as factory_module
 from txsmtpd.handlers import Sink
 from txsmtpd.wire import Readers, Wire, make_wire
@@ -384,7 +384,7 @@ class ReadTests(WireTestCase):
         epoll = self.factory.readers._epoll
 
         class Failing:
-            def poll(self, timeout: float) -> list[tuple[int, int]]:
+            def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
                 protocol.transport.loseConnection()
                 raise OSError(errno.EBADF, "Bad file descriptor")
 
@@ -523,6 +523,247 @@ class ReadTests(WireTestCase):
         self.assertIs(type(protocol.transport), Server)
         client.sendall(b"x")
         await self.received(protocol, b"x")
+
+
+class TurnTests(WireTestCase):
+    """
+    What is written while the connections are read.
+    """
+
+    async def answer(self, act: Any) -> tuple[Any, socket.socket]:
+        """
+        Have a connection do something when it receives the first octets.
+
+        :return: the server's protocol, and the client.
+        """
+        await self.listen()
+        protocol, client = await self.connect()
+        self.factory.received = lambda protocol, data: act(protocol.transport)
+        client.sendall(b"x")
+        return protocol, client
+
+    def read(self, client: socket.socket) -> Deferred[bytes]:
+        """
+        What comes until the server has closed.
+        """
+
+        def all_of_it() -> bytes:
+            found = b""
+            while more := client.recv(65536):
+                found += more
+            return found
+
+        return deferToThread(all_of_it)
+
+    async def test_leaves_when_the_turn_ends(self) -> None:
+        """
+        In one piece, and behind it what is written later.
+        """
+        await self.listen()
+        protocols, clients = zip(*[await self.connect() for _ in range(2)], strict=True)
+        seen: list[bytes] = []
+
+        def answer(protocol: Any, data: bytes) -> None:
+            for client in clients:
+                client.setblocking(False)
+                try:
+                    seen.append(client.recv(100))
+                except BlockingIOError:
+                    seen.append(b"")
+            protocol.transport.write(b"250 ")
+            protocol.transport.write(b"OK\r\n")
+
+        self.factory.received = answer
+        for client in clients:
+            client.sendall(b"x")
+        await self.turn()
+        self.assertEqual(seen, [b""] * 4)
+        for protocol, client in zip(protocols, clients, strict=True):
+            self.assertEqual(client.recv(100), b"250 OK\r\n")
+            protocol.transport.write(b"more")
+            self.assertEqual(client.recv(100), b"more")
+
+    async def test_how_long_it_is(self) -> None:
+        """
+        Of more connections than that the others have the next one.
+        """
+        self.patch(wire, "A_TURN", 2)
+        await self.listen()
+        clients = [(await self.connect())[1] for _ in range(5)]
+        answered: list[int] = []
+
+        def answer(protocol: Any, data: bytes) -> None:
+            answered.append(self.turns)
+
+        def turn() -> Any:
+            self.turns += 1
+            return read()
+
+        self.turns = 0
+        read = self.factory.readers.doRead
+        self.factory.readers.doRead = turn
+        self.factory.received = answer
+        for client in clients:
+            client.sendall(b"x")
+        while len(answered) < len(clients):
+            await self.turn()
+        self.assertEqual(answered, [1, 1, 2, 2, 3])
+
+    async def test_order(self) -> None:
+        """
+        Whatever way each of them takes.
+        """
+
+        def act(transport: Any) -> None:
+            transport.write(b"1 ")
+            transport.writeSequence([b"2 ", b"3 "])
+            transport.startWriting()
+            transport.write(b"4 ")
+            transport.loseConnection()
+
+        _protocol, client = await self.answer(act)
+        self.assertEqual(await self.read(client), b"1 2 3 4 ")
+
+    async def test_much(self) -> None:
+        """
+        More than a little does not wait for the end, and what the kernel does not take stops who
+        produces it.
+        """
+        paused: list[int] = []
+
+        class Producer:
+            def pauseProducing(self) -> None:
+                paused.append(count)
+
+            def resumeProducing(self) -> None:
+                pass
+
+            def stopProducing(self) -> None:
+                pass
+
+        count = 0
+
+        def act(transport: Any) -> None:
+            nonlocal count
+            transport.registerProducer(Producer(), True)
+            while not paused and count < 10000:
+                transport.write(b"%07d\n" % count * 1000)
+                count += 1
+            transport.unregisterProducer()
+            transport.loseConnection()
+
+        _protocol, client = await self.answer(act)
+        said = await self.read(client)
+        self.assertEqual(said, b"".join(b"%07d\n" % number * 1000 for number in range(count)))
+        self.assertEqual(len(paused), 1)
+
+    async def test_aborted(self) -> None:
+        """
+        What was not sent yet never is.
+        """
+
+        def act(transport: Any) -> None:
+            transport.write(b"250 OK\r\n")
+            transport.abortConnection()
+
+        protocol, client = await self.answer(act)
+        self.assertIsInstance(await protocol.lost, ConnectionAborted)
+        with self.assertRaises(ConnectionResetError):
+            await self.read(client)
+
+    async def test_lost(self) -> None:
+        """
+        Who was lost has nothing to send.
+        """
+
+        def act(transport: Any) -> None:
+            transport.write(b"250 OK\r\n")
+            transport.connectionLost(Failure(ConnectionLost()))
+
+        protocol, client = await self.answer(act)
+        self.assertIsInstance(await protocol.lost, ConnectionLost)
+        self.assertEqual(await self.read(client), b"")
+
+    async def test_half_closed(self) -> None:
+        def act(transport: Any) -> None:
+            transport.write(b"bye")
+            transport.loseWriteConnection()
+
+        protocol, client = await self.answer(act)
+        self.assertEqual(await self.read(client), b"bye")
+        self.assertFalse(protocol.lost.called)
+        client.close()
+        await protocol.lost
+
+    async def test_then_tls(self) -> None:
+        """
+        What was said before it is in the clear.
+        """
+
+        def act(transport: Any) -> None:
+            transport.write(b"220 Go ahead\r\n")
+            transport.startTLS(CertificateOptions())
+
+        protocol, client = await self.answer(act)
+        self.assertEqual(await deferToThread(client.recv, 100), b"220 Go ahead\r\n")
+        client.close()
+        await protocol.lost
+
+    async def test_then_a_pull_producer(self) -> None:
+        """
+        It is asked when what was written before it has left.
+        """
+
+        @implementer(IPullProducer)
+        class Producer:
+            def __init__(self, transport: Any) -> None:
+                self.transport = transport
+
+            def resumeProducing(self) -> None:
+                self.transport.write(b"second")
+                self.transport.unregisterProducer()
+                self.transport.loseConnection()
+
+            def stopProducing(self) -> None:
+                pass
+
+        def act(transport: Any) -> None:
+            transport.write(b"first ")
+            transport.registerProducer(Producer(transport), False)
+
+        _protocol, client = await self.answer(act)
+        self.assertEqual(await self.read(client), b"first second")
+
+    async def test_producer_fails(self) -> None:
+        """
+        That ends its connection, and no other.
+        """
+        await self.listen()
+        one, client = await self.connect()
+        other, another = await self.connect()
+
+        class Producer:
+            def pauseProducing(self) -> None:
+                raise ZeroDivisionError
+
+            def stopProducing(self) -> None:
+                pass
+
+        def answer(protocol: Any, data: bytes) -> None:
+            if protocol is one:
+                protocol.transport.registerProducer(Producer(), True)
+                # More than the kernel takes.
+                protocol.transport.write(bytes(2**26))
+            else:
+                protocol.transport.write(b"250 OK\r\n")
+
+        self.factory.received = answer
+        client.sendall(b"x")
+        another.sendall(b"x")
+        self.assertEqual(await deferToThread(another.recv, 100), b"250 OK\r\n")
+        self.assertIsInstance(await one.lost, ZeroDivisionError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertFalse(other.lost.called)
 
 
 class AcceptedTests(TestCase):

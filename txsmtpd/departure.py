@@ -95,14 +95,6 @@ class Departure(Arrival):
     def _allow(self, seconds: float) -> None:
         self._deadline.within(seconds)
 
-    def _watch(self) -> None:
-        """
-        Give the client its time for what comes next, unless a hook is having its own.
-        """
-        if self._pending is None:
-            settings = self._settings
-            self._deadline.within(settings.data_timeout if self._raw else settings.timeout)
-
     def _expired(self) -> None:
         if self.closing and not self._lost:
             self.transport.abortConnection()

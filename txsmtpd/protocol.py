@@ -96,7 +96,7 @@ class SMTP(VerbMethods, Departure):
     def _start_dialog(self, session: Session) -> None:
         self.dialog = Dialog(self.factory.rules, _Steps(self), self, session)
         self._limit_session(self.settings.session_timeout)
-        self._watch()
+        self._allow(self.settings.timeout)
 
     def lineReceived(self, line: bytes) -> None:
         self._line = line
@@ -317,7 +317,10 @@ class SMTP(VerbMethods, Departure):
             self._flush()
         if self.progress:
             self.progress = False
-            self._watch()
+            # A hook that is pending has its own time.
+            if self._pending is None:
+                settings = self._settings
+                self._deadline.within(settings.data_timeout if self._raw else settings.timeout)
         if self._farewell is not None:
             self._part_if_due()
         if self._half_closed and not self.brakes and not self.closing:

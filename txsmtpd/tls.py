@@ -56,13 +56,15 @@ class _Contexts:
         contexts = []
         for pair in pairs:
             context = make_context(pair, client_ca)
-            # Every one has it: a connection keeps only the context that was chosen for it, and
-            # OpenSSL asks again after a second ClientHello, when this one's may be gone.
-            context.set_tlsext_servername_callback(self._choose)
             contexts.append(context)
             for name in pair.names:
                 self._by_name.setdefault(name, context)
         self._first = contexts[0]
+        if len(contexts) > 1:
+            for context in contexts:
+                # Every one has it: a connection keeps only the context that was chosen for it, and
+                # OpenSSL asks again after a second ClientHello, when this one's may be gone.
+                context.set_tlsext_servername_callback(self._choose)
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         return SSL.Connection(self._first)

@@ -1,15 +1,17 @@
 """
 TCP connections with less of the reactor around each read and write.
 
-What a reactor does around a read or a write costs more than to obey a short command.  Two things
+What a reactor does around a read or a write costs more than to obey a short command.  Some of it
 can be spared on a plain TCP connection:
 
 - Before every read the reactor makes a logging context, from which the old ``twisted.python.log``
   knows whose doing it is; ours says that itself.  Here the connections of a factory have one reader
   in common: an epoll object, which is readable when any of them is.  So there is one such context
-  in a turn of the reactor, and not one for each.
+  in a turn, in which all of them are read that have something, and not one for each.
 - `transport.write` only queues: the reactor asks the kernel whether the socket is writable, and
-  writes in its next turn.  Here what is written is sent at once if nothing is queued.  What the
+  writes in its next turn.  Here what is written in a turn is sent when the turn ends, and what is
+  written at other times at once, if nothing is queued.  To send it in the middle of a turn would
+  wake up each client alone, where the first could wake up a proxy that has all of them.  What the
   kernel does not take goes the usual way, which keeps the order and the back-pressure, and so does
   everything under TLS.  `loseConnection` is such a detour too: if nothing is queued, the connection
   ends with the turn.
@@ -18,7 +20,7 @@ can be spared on a plain TCP connection:
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -30,6 +32,9 @@ from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+#: Connections that are read in one turn, for whose end the reply to the first of them waits.
+A_TURN = 64
 
 
 @implementer(IReadDescriptor)
@@ -45,8 +50,11 @@ class Readers:
         self._epoll: select.epoll | None = None
         # Where it is a reader while there are connections.
         self._reactor: Any = None
-        self._reading = False
-        # Those that end with this turn.
+        #: Whether a turn goes on.
+        self.turning = False
+        #: Those that have something to send when it ends.
+        self.writing: list[Wire] = []
+        # Those that end with it.
         self._leaving: list[Wire] = []
 
     def open(self) -> bool:
@@ -96,9 +104,9 @@ class Readers:
     def doRead(self) -> None:
         assert self._epoll is not None
         connections = self._connections
-        self._reading = True
+        self.turning = True
         try:
-            for descriptor, _ in self._epoll.poll(0):
+            for descriptor, _ in self._epoll.poll(0, A_TURN):
                 # One that was read before it in this turn may have closed it.
                 connection = connections.get(descriptor)
                 if connection is None:
@@ -111,21 +119,27 @@ class Readers:
                 if why is not None:
                     self._end(connection, why)
         finally:
-            self._reading = False
-            while self._leaving:
-                connection = self._leaving.pop()
-                if not connection.lingers():
-                    self._tell(connection.connectionLost, connectionDone)
+            self.turning = False
+            self._end_turn()
 
-    def leave(self, connection: Wire) -> bool:
-        """
-        Let a connection that has nothing to send end with this turn.
+    def _end_turn(self) -> None:
+        for connection in self.writing:
+            try:
+                connection.send_unsent()
+            except BaseException as error:
+                self._log.failure("a protocol failed")
+                self._end(connection, error)
+        self.writing.clear()
+        while self._leaving:
+            connection = self._leaving.pop()
+            if not connection.lingers():
+                self._tell(connection.connectionLost, connectionDone)
 
-        :return: whether it is a turn of ours.
+    def leave(self, connection: Wire) -> None:
         """
-        if self._reading:
-            self._leaving.append(connection)
-        return self._reading
+        Let a connection that has queued nothing end with this turn.
+        """
+        self._leaving.append(connection)
 
     def _end(self, connection: Wire, why: BaseException) -> None:
         """
@@ -161,14 +175,17 @@ class Wire(Server):
     :param readers: those that it belongs to.
     """
 
-    # Whether what is written may go to the socket at once: nothing is queued, and it is not one of
-    # TLS by now.  Twisted says by `startWriting` and `stopWriting` whether there is a queue.
-    _at_once: bool
     readers: Readers
+    # Whether what is written may go to the socket past the queue: that is empty, and it is not one
+    # of TLS by now.  Twisted says by `startWriting` and `stopWriting` whether there is a queue.
+    _at_once: bool
+    # What the turn that goes on has brought to send.  If there is something, it may go at once.
+    _unsent: bytes
 
     def __init__(self, readers: Readers, *arguments: Any) -> None:
         self.readers = readers
         self._at_once = True
+        self._unsent = b""
         super().__init__(*arguments)
 
     def startReading(self) -> None:
@@ -190,19 +207,49 @@ class Wire(Server):
         return None
 
     def write(self, data: bytes) -> None:
-        if self._at_once:
-            try:
-                sent = self.socket.send(data)
-            except OSError:
-                # There is no room, or the connection is lost, as the reactor will find out too.
-                sent = 0
-            if sent == len(data):
+        if not self._at_once:
+            super().write(data)
+            return
+        if self.readers.turning:
+            if not self._unsent:
+                self.readers.writing.append(self)
+            self._unsent += data
+            if len(self._unsent) <= self.bufferSize:
                 return
-            data = data[sent:]
-        super().write(data)
+        else:
+            self._unsent = data
+        self.send_unsent()
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        self.write(b"".join(iovec))
+
+    def send_unsent(self) -> None:
+        """
+        Send what waits for the end of the turn, and queue what the kernel does not take.
+        """
+        data, self._unsent = self._unsent, b""
+        if not data or not self._at_once:
+            # It went another way, or the connection was lost or aborted.
+            return
+        try:
+            sent = self.socket.send(data)
+        except OSError:
+            # There is no room, or the connection is lost, as the reactor will find out too.
+            sent = 0
+        if sent < len(data):
+            super().write(data[sent:])
+
+    def _queue(self) -> None:
+        """
+        Go the usual way from here on.
+        """
+        self._at_once = False
+        data, self._unsent = self._unsent, b""
+        if data:
+            super().write(data)
 
     def startWriting(self) -> None:
-        self._at_once = False
+        self._queue()
         super().startWriting()
 
     def stopWriting(self) -> None:
@@ -229,19 +276,20 @@ class Wire(Server):
         return not self.connected or self._aborting or self._queues()
 
     def loseConnection(self) -> None:
-        if self._at_once and self.producer is None and self.readers.leave(self):
+        if self._at_once and self.producer is None and self.readers.turning:
             self.stopReading()
             self.disconnecting = True
-            self._at_once = False
+            self.readers.leave(self)
         else:
             super().loseConnection()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        self._at_once = self._at_once and streaming
+        if not streaming:
+            self._queue()
         super().registerProducer(producer, streaming)
 
     def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
-        self._at_once = False
+        self._queue()
         super().startTLS(contextFactory, normal)
 
 
@@ -258,6 +306,7 @@ def make_wire(transport: Any, readers: Readers) -> None:
     transport.stopReading()
     transport.__class__ = Wire
     transport.readers = readers
+    transport._unsent = b""
     # TLS may be on, or something written, before anybody asks for a wire.
     transport.look_whether_at_once()
     transport.startReading()
