@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import Any
+from weakref import ref
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import MD5, SHA1, SHA256, Hash
@@ -60,7 +61,7 @@ def tls_facts(connection: SSL.Connection) -> TLS:
         bits=connection.get_cipher_bits() or 0,
         server_name=None if name is None else _NOT_IN_A_NAME.sub(b"?", name).decode("ascii"),
         peer_certificate=None if peer is None else _der(peer),
-        channel_binding=_channel_bindings(connection, version).get,
+        channel_binding=_ChannelBindings(connection, version),
     )
 
 
@@ -68,22 +69,30 @@ def _der(certificate: crypto.X509) -> bytes:
     return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
 
 
-def _channel_bindings(connection: SSL.Connection, version: str) -> dict[str, bytes | None]:
+class _ChannelBindings:
     """
-    What binds a SASL mechanism to this connection, by type.
+    What binds a SASL mechanism to a connection, by type: worked out when somebody asks, because
+    hardly anybody does.
 
-    They are worked out at once, because later the connection may be gone.
+    A session that somebody keeps does not keep the connection: after its end there are none.
     """
-    bindings: dict[str, bytes | None] = {}
-    if version == "TLSv1.3":
-        # In older versions it is only good with an extended master secret (RFC 7627), and pyOpenSSL
-        # does not tell whether there is one.
-        label = b"EXPORTER-Channel-Binding"
-        bindings["tls-exporter"] = connection.export_keying_material(label, 32, b"")
-    own = connection.get_certificate()
-    if own is not None:
-        bindings["tls-server-end-point"] = _end_point(_der(own))
-    return bindings
+
+    __slots__ = ("_connection", "_version")
+
+    def __init__(self, connection: SSL.Connection, version: str) -> None:
+        self._connection = ref(connection)
+        self._version = version
+
+    def __call__(self, name: str) -> bytes | None:
+        connection = self._connection()
+        if connection is None:
+            return None
+        # In older versions this is only good with an extended master secret (RFC 7627), and
+        # pyOpenSSL does not tell whether there is one.
+        if name == "tls-exporter" and self._version == "TLSv1.3":
+            return connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+        own = connection.get_certificate() if name == "tls-server-end-point" else None
+        return None if own is None else _end_point(_der(own))
 
 
 @lru_cache(maxsize=64)
