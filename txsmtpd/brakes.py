@@ -135,7 +135,7 @@ class BrakedLineReceiver(LineReceiver):
             self._broken(Failure())
         finally:
             if self._done:
-                self._arrived = self.clearLineBuffer()
+                self._arrived, self._done = self._arrived[self._done :], 0
             self.feeding = False
         if not self.closing:
             if self.brakes:
@@ -154,6 +154,7 @@ class BrakedLineReceiver(LineReceiver):
                 return
             if self._raw:
                 self._done = len(buffer)
+                self.progress = True
                 self.rawDataReceived(buffer[start:])
                 continue
             end = buffer.find(b"\r\n", start)
@@ -162,6 +163,7 @@ class BrakedLineReceiver(LineReceiver):
                     return
             elif end - start <= most:
                 self._done = end + 2
+                self.progress = True
                 self.lineReceived(buffer[start:end])
                 continue
             self.lineLengthExceeded(self.clearLineBuffer())
@@ -172,8 +174,6 @@ class BrakedLineReceiver(LineReceiver):
         :return: what was in the buffer and is not done with.
         """
         rest = self._arrived[self._done :]
-        if self._done:
-            self.progress = True
         self._arrived, self._done = b"", 0
         return rest
 

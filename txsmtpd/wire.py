@@ -50,10 +50,8 @@ class Readers:
         self._epoll: select.epoll | None = None
         # Where it is a reader while there are connections.
         self._reactor: Any = None
-        #: Whether a turn goes on.
-        self.turning = False
-        #: Those that have something to send when it ends.
-        self.writing: list[Wire] = []
+        #: Those that have something to send when this turn ends, or None while there is none.
+        self.writing: list[Wire] | None = None
         # Those that end with it.
         self._leaving: list[Wire] = []
 
@@ -104,7 +102,8 @@ class Readers:
     def doRead(self) -> None:
         assert self._epoll is not None
         connections = self._connections
-        self.turning = True
+        writing: list[Wire] = []
+        self.writing = writing
         try:
             for descriptor, _ in self._epoll.poll(0, A_TURN):
                 # One that was read before it in this turn may have closed it.
@@ -119,17 +118,16 @@ class Readers:
                 if why is not None:
                     self._end(connection, why)
         finally:
-            self.turning = False
-            self._end_turn()
+            self.writing = None
+            self._end_turn(writing)
 
-    def _end_turn(self) -> None:
-        for connection in self.writing:
+    def _end_turn(self, writing: Iterable[Wire]) -> None:
+        for connection in writing:
             try:
                 connection.send_unsent()
             except BaseException as error:
                 self._log.failure("a protocol failed")
                 self._end(connection, error)
-        self.writing.clear()
         while self._leaving:
             connection = self._leaving.pop()
             if not connection.lingers():
@@ -210,15 +208,17 @@ class Wire(Server):
         if not self._at_once:
             super().write(data)
             return
-        if self.readers.turning:
-            if not self._unsent:
-                self.readers.writing.append(self)
-            self._unsent += data
-            if len(self._unsent) <= self.bufferSize:
-                return
-        else:
+        writing = self.readers.writing
+        if writing is None:
             self._unsent = data
-        self.send_unsent()
+            self.send_unsent()
+        elif not self._unsent:
+            self._unsent = data
+            writing.append(self)
+        else:
+            self._unsent += data
+            if len(self._unsent) > self.bufferSize:
+                self.send_unsent()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         self.write(b"".join(iovec))
@@ -276,7 +276,7 @@ class Wire(Server):
         return not self.connected or self._aborting or self._queues()
 
     def loseConnection(self) -> None:
-        if self._at_once and self.producer is None and self.readers.turning:
+        if self._at_once and self.producer is None and self.readers.writing is not None:
             self.stopReading()
             self.disconnecting = True
             self.readers.leave(self)
