@@ -5,6 +5,7 @@ Rounds, ratios and medians.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from statistics import median
 
 import attrs
@@ -98,7 +99,9 @@ def measure(
     """
     Measure every workload on every server, once in each round.
 
-    A workload in which a server does not do what it should is given up, the others go on.
+    Within a round the servers of a workload stand side by side and have their turns: whatever makes
+    the machine faster or slower meanwhile concerns them all.  A workload in which a server does not
+    do what it should is given up, the others go on.
 
     :param progress: told what is going on.
     """
@@ -107,16 +110,31 @@ def measure(
     ]
     for turn in range(rounds):
         for result in results:
-            for name in rotated(tuple(result.samples), turn):
-                if result.failure is None:
-                    progress(f"round {turn + 1} of {rounds}: {result.workload.name} {name}")
-                    _measure_one(result, name, messages, place)
+            if result.failure is None:
+                progress(f"round {turn + 1} of {rounds}: {result.workload.name}")
+                _measure_round(result, turn, messages, place)
     return results
 
 
-def _measure_one(result: Results, name: str, messages: int, place: Place) -> None:
+def _measure_round(result: Results, turn: int, messages: int, place: Place) -> None:
     workload = result.workload
-    try:
-        result.samples[name].append(workload.sample(name, messages, place))
-    except (CheckFailed, OSError) as error:
-        result.failure = f"{workload.name} on {name}: {error}"
+    found: dict[str, Sample] = {}
+    with ExitStack() as stack:
+        running = {}
+        for name in result.samples:
+            running[name] = samples = workload.samples(name, messages, place)
+            stack.callback(samples.close)
+        while running:
+            for name in rotated(tuple(running), turn):
+                try:
+                    part = next(running[name], None)
+                except (CheckFailed, OSError) as error:
+                    result.failure = f"{workload.name} on {name}: {error}"
+                    return
+                if part is None:
+                    del running[name]
+                else:
+                    found[name] = found[name] + part if name in found else part
+            turn += 1
+    for name, sample in found.items():
+        result.samples[name].append(sample)

@@ -34,7 +34,7 @@ from benchmarks.load import Load, Replies, Step
 from benchmarks.place import Place
 from benchmarks.servers import Setup, Tally, floor, ours
 from benchmarks.workloads import WORKLOADS, durable, idle
-from benchmarks.workloads.base import CPU, SECURE_OPENING, Goal, Sample, Workload
+from benchmarks.workloads.base import CPU, SECURE_OPENING, Goal, Sample, Workload, parts
 from benchmarks.workloads.bulk import RATE, Bulk, Chunked, Encrypted, ShortLines, Stuffed, stuffed
 from benchmarks.workloads.connections import NewConnections, SecureConnections
 from benchmarks.workloads.disturbed import P99, Disturbed, Race, p99
@@ -570,7 +570,8 @@ class IdleTests(SynchronousTestCase):
 
     def run_idle(self, *memory: int) -> Sample:
         server: Any = FakeChild(*memory)
-        return Idle().run(server, 1)
+        (found,) = Idle().run(server, 1)
+        return found
 
     def test_memory(self) -> None:
         found = self.run_idle(10 * MIB, 10 * MIB + 5000 * 2560)
@@ -1022,45 +1023,72 @@ class CompareTests(SynchronousTestCase):
     def test_measure(self) -> None:
         self.assertEqual(CPU.form.format(CPU.of(sample(0.25))), "250 µs")
 
+    def test_sum(self) -> None:
+        """
+        Parts are one measurement in all.
+        """
+        one, two = Sample(1, 2, 3, 4, 5, 6, 7), Sample(10, 20, 30, 40, 50)
+        self.assertEqual(one + two, Sample(11, 22, 33, 44, 55, 6, 7))
+
+    def test_parts(self) -> None:
+        for whole, most, expected in (
+            (20, 4, [5, 5, 5, 5]),
+            (10, 4, [2, 2, 3, 3]),
+            (3, 4, [1, 1, 1]),
+            (1, 1, [1]),
+        ):
+            self.assertEqual(parts(whole, most), expected)
+
     def test_rounds(self) -> None:
         """
-        Each round has every server of every workload once, in another order.
+        Each round has every server of every workload, and each begins with another one.  The
+        servers have their turns until the last has ended.
         """
         seen: list[str] = []
 
-        class One(LockStep):
-            def sample(self, name: str, messages: int, place: Place) -> Sample:
-                seen.append(name)
-                return sample(1)
+        class Two(LockStep):
+            def samples(self, name: str, messages: int, place: Place) -> Any:
+                for number in range(1 if name == "slow" else 2):
+                    seen.append(f"{name} {number}")
+                    yield sample(1)
+                seen.append(f"{name} ends")
 
         said: list[str] = []
         where = Place(None, "", "")
-        (result,) = measure([One()], ["a", "b"], where, rounds=3, messages=1, progress=said.append)
-        self.assertEqual(seen, ["a", "b", "b", "a", "a", "b"])
-        self.assertEqual(said[2], "round 2 of 3: W2 b")
-        self.assertEqual(result.samples, {"a": [sample(1)] * 3, "b": [sample(1)] * 3})
+        names = ["a", "slow"]
+        (result,) = measure([Two()], names, where, rounds=2, messages=1, progress=said.append)
+        first = ["a 0", "slow 0", "slow ends", "a 1", "a ends"]
+        self.assertEqual(seen, [*first, "slow 0", "a 0", "a 1", "slow ends", "a ends"])
+        self.assertEqual(said, ["round 1 of 2: W2", "round 2 of 2: W2"])
+        self.assertEqual(result.samples["slow"], [sample(1)] * 2)
+        self.assertEqual([each.cpu for each in result.samples["a"]], [2, 2])
         self.assertIsNone(result.failure)
 
     def test_failure(self) -> None:
         """
-        A workload that failed is over; the others are not.
+        A workload that failed is over, and its servers end; the others are not.
         """
         seen: list[str] = []
 
         class Bad(LockStep):
-            def sample(self, name: str, messages: int, place: Place) -> Sample:
-                seen.append(f"bad {name}")
-                raise CheckFailed("wanted 250, got 451")
+            def samples(self, name: str, messages: int, place: Place) -> Any:
+                try:
+                    yield sample(1)
+                    if name == "b":
+                        raise CheckFailed("wanted 250, got 451")
+                    yield sample(1)
+                finally:
+                    seen.append(f"bad {name}")
 
         class Good(Pipelined):
-            def sample(self, name: str, messages: int, place: Place) -> Sample:
+            def samples(self, name: str, messages: int, place: Place) -> Any:
                 seen.append(f"good {name}")
-                return sample(1)
+                yield sample(1)
 
         where = Place(None, "", "")
         bad, good = measure([Bad(), Good()], ["a", "b"], where, rounds=2, messages=1, progress=void)
-        self.assertEqual(seen, ["bad a", "good a", "good b", "good b", "good a"])
-        self.assertEqual(bad.failure, "W2 on a: wanted 250, got 451")
+        self.assertEqual(seen, ["bad b", "bad a", "good a", "good b", "good b", "good a"])
+        self.assertEqual(bad.failure, "W2 on b: wanted 250, got 451")
         self.assertIsNone(good.failure)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import ClassVar
 
 import attrs
@@ -54,6 +54,27 @@ class Sample:
     memory: float = 0
     #: Seconds that 99 of 100 messages take at most.
     p99: float = 0
+
+    def __add__(self, other: Sample) -> Sample:
+        """
+        Another part of the same run.  Memory and p99 are not of parts.
+        """
+        return attrs.evolve(
+            self,
+            cpu=self.cpu + other.cpu,
+            client=self.client + other.client,
+            wall=self.wall + other.wall,
+            messages=self.messages + other.messages,
+            octets=self.octets + other.octets,
+        )
+
+
+def parts(whole: int, most: int) -> list[int]:
+    """
+    A number in parts that are as equal as can be, none of them zero.
+    """
+    number = min(whole, most)
+    return [(whole + index) // number for index in range(number)]
 
 
 def _cpu(sample: Sample) -> float:
@@ -121,6 +142,8 @@ class Workload(ABC):
     #: Likewise to servers that take too long for them: what a message costs does not depend on how
     #: many there are.
     slow_share: ClassVar[float | None] = None
+    #: In how many parts they are sent, between which the other servers have their turns.
+    most_parts: ClassVar[int] = 10
     #: Messages that each client sends before the clock runs.
     warm_up: ClassVar[int] = 10
     #: The servers that it can be tried on; all, if none is named.
@@ -174,33 +197,37 @@ class Workload(ABC):
         share = self.slow_share if slow and self.slow_share is not None else self.share
         return max(1, round(messages * share / self.clients))
 
-    def sample(self, name: str, messages: int, place: Place) -> Sample:
+    def samples(self, name: str, messages: int, place: Place) -> Generator[Sample, None, None]:
         """
         Measure one server, in a process of its own.
 
         :param messages: about how many, over all clients.
-        :raise CheckFailed: if it does not do what it should.
+        :return: the parts of the measurement.  Each is made when it is asked for.
+        :raise CheckFailed: if the server does not do what it should.
         """
         certificate = place.certificate if self.tls else None
         with Child(name, Setup(certificate, self.lmtp), place.core) as child:
-            return self.run(child, messages)
+            yield from self.run(child, messages)
 
-    def run(self, server: Child, messages: int) -> Sample:
+    def run(self, server: Child, messages: int) -> Generator[Sample, None, None]:
         """
         Measure a server that runs.
         """
-        scripts = self.scripts(self.each(server.name, messages))
         with Load(server.address, self.clients) as load:
             load.play([self.opening] * self.clients)
             load.play(self.warming())
-            before, client, clock = server.mark(), time.process_time(), time.perf_counter()
-            load.play(scripts)
-            wall, client = time.perf_counter() - clock, time.process_time() - client
-            spent = server.mark() - before
+            start, sent = server.mark(), 0
+            for each in parts(self.each(server.name, messages), self.most_parts):
+                scripts = self.scripts(each)
+                before, client, clock = server.mark(), time.process_time(), time.perf_counter()
+                load.play(scripts)
+                wall, client = time.perf_counter() - clock, time.process_time() - client
+                spent, part = server.mark() - before, self.sent(scripts)
+                sent += part
+                yield Sample(spent.cpu, client, wall, part, part * self.octets)
+            spent = server.mark() - start
             load.play([self.closing] * self.clients)
-        sent = self.sent(scripts)
         self.check(server.name, spent, sent)
-        return Sample(spent.cpu, client, wall, sent, sent * self.octets)
 
     def sent(self, scripts: Iterable[Iterable[Step]]) -> int:
         """

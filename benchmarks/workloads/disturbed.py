@@ -5,7 +5,7 @@ How long small messages take while a large one comes in.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from statistics import quantiles
 from typing import ClassVar
 
@@ -116,7 +116,7 @@ class Disturbed(Workload):
         last = end(self.octets)
         return [step for number in range(messages) for step in lock_step(client, number, last)]
 
-    def run(self, server: Child, messages: int) -> Sample:
+    def run(self, server: Child, messages: int) -> Generator[Sample, None, None]:
         everyone = self.clients + 1
         race = Race(self.clients, messages / A_SECOND, end(self.octets), end(self.huge))
         with Load(server.address, everyone) as load:
@@ -129,4 +129,4 @@ class Disturbed(Workload):
             spent = server.mark() - before
             load.play([self.closing] * everyone)
         race.check(spent)
-        return Sample(spent.cpu, client, wall, p99=p99(race.delays))
+        yield Sample(spent.cpu, client, wall, p99=p99(race.delays))

@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -105,13 +105,15 @@ class Durable(Pipelined):
     title = "1 KiB into a Maildir, durable, pipelined groups, 20 at once"
     servers = (OURS,)
     measure = RATE
+    #: The disk has no parts.
+    most_parts = 1
     goals: ClassVar[tuple[Goal, ...]] = (Goal(DISK, 0.8, at_least=True),)
 
     def names(self, servers: Sequence[str]) -> list[str]:
         ours = super().names(servers)
         return [*ours, DISK] if ours else []
 
-    def sample(self, name: str, messages: int, place: Place) -> Sample:
+    def samples(self, name: str, messages: int, place: Place) -> Generator[Sample, None, None]:
         each = self.each(name, messages)
         # It goes when the run ends: a file system without a journal takes long to make a file while
         # others are gone but a minute.
@@ -119,11 +121,11 @@ class Durable(Pipelined):
         data = content(self.octets)
         if name == DISK:
             with on_core(place.core):
-                return Writers(directory, self.clients, each, data).run()
+                yield Writers(directory, self.clients, each, data).run()
+            return
         with Child(name, Setup(maildir=directory), place.core) as child:
-            sample = self.run(child, messages)
+            yield from self.run(child, messages)
         check_maildir(directory, self.clients * (self.warm_up + each), data)
-        return sample
 
     def check(self, server: str, spent: Mark, sent: int) -> None:
         """

@@ -5,6 +5,7 @@ Clients that are connected and say nothing.
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from contextlib import ExitStack
 from typing import ClassVar
 
@@ -51,7 +52,7 @@ class Idle(Workload):
     def script(self, client: int, messages: int) -> list[Step]:
         return [*self.opening, *self.closing]
 
-    def run(self, server: Child, messages: int) -> Sample:
+    def run(self, server: Child, messages: int) -> Generator[Sample, None, None]:
         with ExitStack() as stack:
             # What the first of them leave behind, all others use again.
             self._load(server, stack).play(self.scripts(0))
@@ -69,7 +70,7 @@ class Idle(Workload):
                 load.play([self.closing] * AT_ONCE)
         if memory <= 0:
             raise CheckFailed(f"{self.connections} connections took {memory} octets of memory")
-        return Sample(spent.cpu, client, wall, memory=memory / self.connections)
+        yield Sample(spent.cpu, client, wall, memory=memory / self.connections)
 
     def _load(self, server: Child, stack: ExitStack) -> Load:
         return stack.enter_context(Load(server.address, AT_ONCE))
