@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from .content import LineMeter, has_bare_newline, normalize_newlines
 from .context import Context, itself
@@ -106,34 +106,30 @@ class Delivery:
     def _open_rest(self) -> Step:
         context = self._context
         for consumer in context.hooks.consumers[len(self._receivers) :]:
-            receiver = None
-            if consumer.open_content is not None:
-                try:
-                    receiver = consumer.open_content(context.server, context.session, self.envelope)
+            if consumer.open_content is None:
+                self._receivers.append(None)
+                continue
+            try:
+                receiver = consumer.open_content(context.server, context.session, self.envelope)
+                if is_later(receiver):
+                    receiver = context.runner.start(receiver, self._abort_late)
                     if is_later(receiver):
-                        receiver = context.runner.start(receiver, self._abort_late)
-                        if is_later(receiver):
-                            return self._open_later(receiver)
-                    if receiver is not None and not hasattr(receiver, "write"):
-                        self._complain(receiver)
-                except Rejected as refusal:
-                    raise self._turned_down(refusal) from None
-                except Exception as error:
-                    return self._failed_to_open(error)
-            self._receivers.append(receiver)
+                        return self._open_later(receiver)
+                self._add(receiver)
+            except Rejected as refusal:
+                raise self._turned_down(refusal) from None
+            except Exception as error:
+                return self._failed_to_open(error)
         context.delivery = self
         return self._opened(self)
 
     async def _open_later(self, opening: Awaitable[Any]) -> Outcome:
         try:
-            receiver = await opening
-            if receiver is not None and not hasattr(receiver, "write"):
-                self._complain(receiver)
+            self._add(await opening)
         except Rejected as refusal:
             raise self._turned_down(refusal) from None
         except Exception as error:
             return await self._failed_to_open(error)
-        self._receivers.append(receiver)
         return await awaited(self._open_rest())
 
     def _turned_down(self, refusal: Rejected) -> Declined:
@@ -144,16 +140,18 @@ class Delivery:
         self.abort("another handler failed")
         raise Declined(await self._context.explain(error))
 
-    def _complain(self, answer: Any) -> NoReturn:
+    def _add(self, receiver: Any) -> None:
         """
-        Say what is wrong with what a hook returned for a receiver, if it is none.
-
+        :param receiver: what `open_content` has returned.
         :raise Declined: it is a verdict.
         :raise TypeError: it is nothing at all.
         """
-        if isinstance(answer, (Reply, str, bytes)):
-            raise Declined(self._context.judge(answer, GO_AHEAD))
-        raise TypeError(f"open_content returned {type(answer).__name__}, no receiver")
+        if receiver is None or hasattr(receiver, "write"):
+            self._receivers.append(receiver)
+        elif isinstance(receiver, (Reply, str, bytes)):
+            raise Declined(self._context.judge(receiver, GO_AHEAD))
+        else:
+            raise TypeError(f"open_content returned {type(receiver).__name__}, no receiver")
 
     def write(self, chunk: bytes) -> Coroutine[Any, Any, None] | None:
         """

@@ -214,6 +214,13 @@ def challenge(words: bytes) -> Reply:
     return _Challenge(334, None, (words.decode("ascii"),))
 
 
+def syntax_error(syntax: str) -> Reply:
+    """
+    What is told who says a command in another way than that (RFC 5321 section 4.2.2).
+    """
+    return Reply(501, "5.5.4", (f"Syntax: {syntax}",))
+
+
 # What the core itself says.  Section numbers are RFC 5321's unless another is named.
 OK = Reply(250, "2.0.0", ("OK",))
 BYE = Reply(221, "2.0.0", ("Bye",))

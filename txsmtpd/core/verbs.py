@@ -7,32 +7,20 @@ raises :class:`~txsmtpd.core.replies.Rejected` for what is wrong with the comman
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
-import attrs
-
-from . import grammar, replies, trace
+from . import clauses, grammar, replies, trace
 from .content import DotReader
 from .context import Context
 from .delivery import Delivery, begin
 from .hooks import Hook
 from .outcomes import CLOSE, Body, Outcome, Step, Verb
 from .replies import Rejected, Reply
-from .rules import Parameter
 from .session import Envelope, Parameters, Recipient
 from .states import NO_RCPT
 
-
-def _syntax(text: str) -> Reply:
-    return Reply(501, "5.5.4", (f"Syntax: {text}",))
-
-
-_MAIL_SYNTAX = "MAIL FROM:<address> [parameters]"
-_RCPT_SYNTAX = "RCPT TO:<address> [parameters]"
-_BAD_VRFY = _syntax("VRFY address")
+_BAD_VRFY = replies.syntax_error("VRFY address")
 _SAY_LHLO = Reply(500, "5.5.1", ("This is LMTP: say LHLO",))
 _SENDER_OK = (replies.SENDER_OK,)
 _RECIPIENT_OK = (replies.RECIPIENT_OK,)
@@ -99,35 +87,17 @@ def _greeter(context: Context, hostname: str, *, extended: bool) -> Callable[[Re
 # The transaction: MAIL, RCPT, DATA.
 
 
-@attrs.frozen
-class _Clause:
-    """
-    What MAIL or RCPT says of its path.
-    """
-
-    keyword: str
-    #: As nearly every client says it.
-    plain: re.Pattern[str]
-    #: What who says it otherwise is told: if the keyword is wrong, or what follows.
-    syntax: Reply
-    malformed: Reply
-
-
-_FROM = _Clause("FROM", grammar.plain_clause("FROM"), _syntax(_MAIL_SYNTAX), replies.BAD_SENDER)
-_TO = _Clause("TO", grammar.plain_clause("TO"), _syntax(_RCPT_SYNTAX), replies.BAD_RECIPIENT)
-
-
 def mail(context: Context, argument: str) -> Step:
     """
     MAIL (RFC 5321 section 4.1.1.2).
     """
     ascii_only = argument.isascii()
-    utf8 = not ascii_only and _asks_for_utf8(argument)
-    address, rest = _path(context, _FROM, argument, utf8)
+    utf8 = not ascii_only and clauses.asks_for_utf8(argument)
+    address, rest = clauses.path(context, clauses.FROM, argument, utf8)
     options = Parameters()
     checks = context.rules.mail_checks.without
     if rest:
-        options = _options(context, rest, utf8, context.rules.mail_parameters)
+        options = clauses.options(context, rest, utf8, context.rules.mail_parameters)
         checks = context.rules.mail_checks.all
     for check in checks:
         check(context.session, context.envelope, options)
@@ -145,17 +115,6 @@ def _recorded(commit: Callable[[], None], reply: Reply) -> Outcome:
     return Outcome((reply,), None, commit)
 
 
-def _asks_for_utf8(argument: str) -> bool:
-    """
-    Whether the sender may be non-ASCII, which is said behind it, by SMTPUTF8 (RFC 6531).
-    """
-    text = argument.partition(":")[2].removeprefix(" ")
-    try:
-        return ("SMTPUTF8", None) in grammar.parameters(grammar.split_path(text)[1], utf8=True)
-    except grammar.GrammarError:
-        return False
-
-
 def _opened(context: Context, address: str, options: Parameters) -> None:
     envelope = context.envelope
     context.echo = False
@@ -171,13 +130,13 @@ def rcpt(context: Context, argument: str) -> Step:
     RCPT (RFC 5321 section 4.1.1.3).
     """
     envelope = context.envelope
-    address, rest = _path(context, _TO, argument, envelope.smtp_utf8)
+    address, rest = clauses.path(context, clauses.TO, argument, envelope.smtp_utf8)
     if not address:
         raise Rejected(replies.BAD_RECIPIENT)
     options = Parameters()
     checks = context.rules.rcpt_checks.without
     if rest:
-        options = _options(context, rest, envelope.smtp_utf8, context.rules.rcpt_parameters)
+        options = clauses.options(context, rest, envelope.smtp_utf8, context.rules.rcpt_parameters)
         checks = context.rules.rcpt_checks.all
     if 0 < context.settings.max_recipients <= len(context.recipients):
         raise Rejected(replies.TOO_MANY_RECIPIENTS)
@@ -219,70 +178,6 @@ def _addressed(
         envelope.rcpt_tos.append(address)
         if options:
             envelope.rcpt_options.extend(options)
-
-
-def _path(context: Context, clause: _Clause, argument: str, utf8: bool) -> tuple[str, str]:
-    """
-    Take the argument of MAIL or RCPT apart.
-
-    :return: the address, and the parameters, not judged yet.
-    """
-    match = clause.plain.match(argument)
-    if match is not None:
-        address, rest = match.groups("")
-        return address, rest
-    keyword, _, text = argument.partition(":")
-    # Many clients send a space, which is not allowed.
-    text = text.removeprefix(" ")
-    if keyword.upper() != clause.keyword or not text:
-        raise Rejected(clause.syntax)
-    try:
-        return grammar.path(text, utf8=utf8, lenient=context.settings.lenient)
-    except grammar.NotASCII:
-        raise Rejected(replies.NEEDS_SMTPUTF8) from None
-    except grammar.GrammarError:
-        raise Rejected(clause.malformed) from None
-
-
-def _options(context: Context, text: str, utf8: bool, known: Mapping[str, Parameter]) -> Parameters:
-    """
-    Read the parameters of a MAIL or RCPT command (RFC 5321 section 4.1.2).
-    """
-    try:
-        words = grammar.words(text, utf8=utf8)
-    except grammar.GrammarError:
-        raise Rejected(replies.BAD_PARAMETER) from None
-    if not context.session.extended_smtp:
-        raise Rejected(replies.UNKNOWN_PARAMETER)
-    policy = context.settings.unknown_parameters
-    options = Parameters()
-    options.values = values = {}
-    seen = set()
-    for word in words:
-        keyword, value = grammar.keyword_value(word)
-        if keyword in seen:
-            raise Rejected(replies.TWICE_PARAMETER)
-        seen.add(keyword)
-        parameter = known.get(keyword)
-        if parameter is not None:
-            values[keyword] = _value(context, parameter, value)
-        elif policy == "reject":
-            raise Rejected(replies.UNKNOWN_PARAMETER)
-        elif policy == "ignore":
-            continue
-        options.append(word)
-    return options
-
-
-def _value(context: Context, parameter: Parameter, text: str | None) -> Any:
-    if not parameter.offered(context.session):
-        # Whatever the policy for what nobody knows: who says REQUIRETLS in the clear is not to
-        # believe that it is heeded (RFC 8689 section 2).
-        raise Rejected(replies.UNKNOWN_PARAMETER)
-    try:
-        return parameter.parse(context.session, text)
-    except ValueError:
-        raise Rejected(replies.BAD_PARAMETER) from None
 
 
 def data(context: Context, argument: str) -> Step:
@@ -410,8 +305,8 @@ def _nothing(argument: str) -> None:
 VERBS: Mapping[str, Verb] = {
     "EHLO": Verb(ehlo, "EHLO hostname"),
     "HELO": Verb(helo, "HELO hostname"),
-    "MAIL": Verb(mail, _MAIL_SYNTAX, leads=True),
-    "RCPT": Verb(rcpt, _RCPT_SYNTAX, follows=True),
+    "MAIL": Verb(mail, clauses.MAIL_SYNTAX, leads=True),
+    "RCPT": Verb(rcpt, clauses.RCPT_SYNTAX, follows=True),
     "DATA": Verb(data, "DATA", refused=no_recipients, follows=True),
     "RSET": Verb(rset, "RSET"),
     "NOOP": Verb(noop, "NOOP [text]", acts=False),

@@ -27,6 +27,7 @@ from ..core.replies import (
     Rejected,
     Reply,
     challenge,
+    syntax_error,
 )
 from ..core.session import Envelope, Parameters, Session
 from ..core.settings import Settings
@@ -43,7 +44,7 @@ ATTEMPTS = 3
 LINE_LIMIT = 12288
 
 _SYNTAX = "AUTH mechanism [initial-response]"
-_BAD_SYNTAX = Reply(501, "5.5.4", (f"Syntax: {_SYNTAX}",))
+_BAD_SYNTAX = syntax_error(_SYNTAX)
 _BAD_BASE64 = Reply(501, "5.5.2", ("Cannot decode that",))
 _MALFORMED = Reply(501, "5.5.2", ("Not what this mechanism wants",))
 _ABORTED = Reply(501, "5.7.0", ("Authentication aborted",))

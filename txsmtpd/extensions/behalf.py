@@ -16,7 +16,7 @@ from ..core import grammar
 from ..core.addresses import unmapped
 from ..core.context import Context
 from ..core.outcomes import Outcome, Verb
-from ..core.replies import Declined, Rejected, Reply
+from ..core.replies import Declined, Rejected, Reply, syntax_error
 from ..core.session import Session
 from ..core.settings import Settings
 from ..core.states import READY, START, State, Table
@@ -89,7 +89,7 @@ class OnBehalf(Extension):
 
     def _run(self, context: Context, argument: str) -> Outcome:
         if not argument:
-            raise Rejected(_bad(f"Syntax: {self._syntax}"))
+            raise Rejected(syntax_error(self._syntax))
         if not may_speak(self.settings, context.session):
             raise Declined(_NOT_TRUSTED)
         return self.said(context, self._attributes(argument))
@@ -100,7 +100,7 @@ class OnBehalf(Extension):
             name, _, value = word.partition("=")
             name = grammar.ascii_upper(name)
             if not value:
-                raise Rejected(_bad(f"Syntax: {self._syntax}"))
+                raise Rejected(syntax_error(self._syntax))
             if name not in self.readers:
                 raise Rejected(_bad(f"Bad {self.name} attribute name"))
             if name in found:
