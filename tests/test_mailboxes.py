@@ -21,8 +21,9 @@ from zope.interface.verify import verifyObject
 from txsmtpd.core.replies import RECIPIENT_OK, Rejected
 from txsmtpd.core.session import Envelope, Parameters, Recipient, Session
 from txsmtpd.handlers.base import HandlerError
+from txsmtpd.handlers.disk import MEMORY
 from txsmtpd.handlers.mailboxes import Mailboxes, from_spec
-from txsmtpd.handlers.maildir import MEMORY, Maildir
+from txsmtpd.handlers.maildir import Maildir
 from txsmtpd.interfaces import IContentHook, IContentReceiver, IRCPTHook
 from txsmtpd.testing import Client, RecordingHandler, connect, make_factory
 

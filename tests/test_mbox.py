@@ -24,10 +24,10 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from txsmtpd.handlers import Mbox, maildir, make_handler
+from txsmtpd.handlers import Mbox, disk, make_handler
 from txsmtpd.handlers import mbox as module
 from txsmtpd.handlers.base import HandlerError
-from txsmtpd.handlers.maildir import MEMORY
+from txsmtpd.handlers.disk import MEMORY
 from txsmtpd.handlers.mbox import AGAIN, PATIENCE, PIECE, STALE, Quoter, from_line
 from txsmtpd.interfaces import IContentHook, IContentReceiver
 
@@ -275,7 +275,7 @@ class FailureTests(MboxCase):
         """
         In the middle of the message.
         """
-        real, room = maildir.write_all, PIECE * 2
+        real, room = disk.write_all, PIECE * 2
 
         def write_all(fd: int, data: bytes) -> None:
             nonlocal room

@@ -26,7 +26,7 @@ from txsmtpd.extensions.dsn import DSN
 from txsmtpd.handlers import Pipe, make_handler
 from txsmtpd.handlers import pipe as module
 from txsmtpd.handlers.base import HandlerError
-from txsmtpd.handlers.maildir import MEMORY
+from txsmtpd.handlers.disk import MEMORY
 from txsmtpd.handlers.pipe import LAST_WORDS, PARALLEL, ROOM, SAID, STOPPING, environment
 from txsmtpd.interfaces import IContentHook, IContentReceiver, IRCPTHook
 

@@ -16,7 +16,6 @@ from txsmtpd import interfaces
 from txsmtpd.core.replies import Rejected
 from txsmtpd.handlers import Relay, make_handler
 from txsmtpd.handlers.relay import Timeouts
-from txsmtpd.handlers.relay.handler import _local_time
 from txsmtpd.testing import RecordingHandler
 
 from .relaykit import DROP, SILENCE, Hop, RelayTestCase
@@ -54,9 +53,6 @@ class MakingTests(RelayTestCase):
         self.assertEqual((port, str(relay.hop)), (2525, "mail.example.org:587"))
         self.assertTrue(relay.hop.verified)
         self.assertEqual(reactor.triggers["before"]["shutdown"], [(relay.stop, (), {})])
-
-    def test_time_has_a_zone(self) -> None:
-        self.assertIsNotNone(_local_time().tzinfo)
 
 
 class GreetingTests(RelayTestCase):

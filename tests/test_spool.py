@@ -9,7 +9,6 @@ import os
 import tempfile
 import tracemalloc
 from collections.abc import Callable
-from functools import partial
 from io import BytesIO
 from typing import IO, Any
 
@@ -17,20 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.testing import MemoryReactorClock
-from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from txsmtpd.core.replies import Rejected
 from txsmtpd.core.session import Envelope, Session
-from txsmtpd.handlers.maildir import MEMORY
+from txsmtpd.handlers.disk import MEMORY
 from txsmtpd.handlers.spool import (
     Spool,
     UnixNewlines,
     clean,
     client_address,
-    shielded,
     user_name,
 )
 from txsmtpd.interfaces import IContentReceiver
@@ -356,30 +353,6 @@ class FunctionTests(SynchronousTestCase):
         for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
             got += reader.feed(text[start:end])
         self.assertEqual(got + reader.rest, text.replace(b"\r\n", b"\n"))
-
-    def test_shield(self) -> None:
-        """
-        What is behind it is not cancelled, and its result is nobody's then.
-        """
-        for result in (1, Failure(ZeroDivisionError())):
-            told: list[str] = []
-            inner: Deferred[Any] = Deferred(lambda _: self.fail("cancelled"))
-            outer = shielded(inner, partial(told.append, "given up"))
-            outer.cancel()
-            self.failureResultOf(outer, CancelledError)
-            self.assertEqual(told, ["given up"])
-            inner.callback(result)
-            self.assertIsNone(self.successResultOf(inner))
-
-    def test_shield_passes_on(self) -> None:
-        inner: Deferred[int] = Deferred()
-        outer = shielded(inner, self.fail)
-        inner.callback(1)
-        self.assertEqual(self.successResultOf(outer), 1)
-        inner = Deferred()
-        outer = shielded(inner, self.fail)
-        inner.errback(ZeroDivisionError())
-        self.failureResultOf(outer, ZeroDivisionError)
 
     def test_clean(self) -> None:
         self.assertEqual(clean("a\0b\r\nc\x85\u2028d\u2603"), "a b  c  d\u2603")

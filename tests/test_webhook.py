@@ -19,7 +19,7 @@ from zope.interface.verify import verifyObject
 from txsmtpd.core.session import Envelope, Session
 from txsmtpd.handlers import Webhook, make_handler
 from txsmtpd.handlers.base import HandlerError
-from txsmtpd.handlers.maildir import MEMORY
+from txsmtpd.handlers.disk import MEMORY
 from txsmtpd.handlers.posting import Poster
 from txsmtpd.handlers.webhook import PARALLEL, REASON, fields, reason_of
 from txsmtpd.interfaces import IContentHook, IContentReceiver

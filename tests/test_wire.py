@@ -609,6 +609,27 @@ class TurnTests(WireTestCase):
             await self.turn()
         self.assertEqual(answered, [1, 1, 2, 2, 3])
 
+    async def test_bulk(self) -> None:
+        """
+        Nobody waits for what comes of much that another one has sent.
+        """
+        await self.listen()
+        (_, small), (_, large) = [await self.connect() for _ in range(2)]
+        seen: list[bytes] = []
+
+        def answer(protocol: Any, data: bytes) -> None:
+            if len(data) > wire.BULK:
+                seen.append(small.recv(100))
+            protocol.transport.write(b"250 OK\r\n")
+
+        self.factory.received = answer
+        small.settimeout(10)
+        small.sendall(b"x")
+        large.sendall(bytes(wire.BULK + 1))
+        await self.turn()
+        self.assertEqual(seen, [b"250 OK\r\n"])
+        self.assertEqual(await deferToThread(large.recv, 100), b"250 OK\r\n")
+
     async def test_order(self) -> None:
         """
         Whatever way each of them takes.
@@ -623,6 +644,21 @@ class TurnTests(WireTestCase):
 
         _protocol, client = await self.answer(act)
         self.assertEqual(await self.read(client), b"1 2 3 4 ")
+
+    async def test_mutable(self) -> None:
+        """
+        What is written stays as it is.
+        """
+        words = bytearray(b"250 ")
+
+        def act(transport: Any) -> None:
+            transport.write(words)
+            transport.write(memoryview(b"OK"))
+            transport.loseConnection()
+
+        _protocol, client = await self.answer(act)
+        self.assertEqual(await self.read(client), b"250 OK")
+        self.assertEqual(words, b"250 ")
 
     async def test_much(self) -> None:
         """

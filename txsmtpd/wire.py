@@ -11,10 +11,10 @@ can be spared on a plain TCP connection:
 - `transport.write` only queues: the reactor asks the kernel whether the socket is writable, and
   writes in its next turn.  Here what is written in a turn is sent when the turn ends, and what is
   written at other times at once, if nothing is queued.  To send it in the middle of a turn would
-  wake up each client alone, where the first could wake up a proxy that has all of them.  What the
-  kernel does not take goes the usual way, which keeps the order and the back-pressure, and so does
-  everything under TLS.  `loseConnection` is such a detour too: if nothing is queued, the connection
-  ends with the turn.
+  wake up each client alone, where the first could wake up a proxy that has all of them.  Only what
+  comes of a large read, which takes its time, nobody else waits for.  What the kernel does not take
+  goes the usual way, which keeps the order and the back-pressure, and so does everything under TLS.
+  `loseConnection` is such a detour too: if nothing is queued, the connection ends with the turn.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from zope.interface import implementer
 
 #: Connections that are read in one turn, for whose end the reply to the first of them waits.
 A_TURN = 64
+#: Octets that may take so long that the replies to others do not wait for what comes of them.
+BULK = 2**13
 
 
 @implementer(IReadDescriptor)
@@ -119,19 +121,27 @@ class Readers:
                     self._end(connection, why)
         finally:
             self.writing = None
-            self._end_turn(writing)
+            self._send(writing)
+            while self._leaving:
+                connection = self._leaving.pop()
+                if not connection.lingers():
+                    self._tell(connection.connectionLost, connectionDone)
 
-    def _end_turn(self, writing: Iterable[Wire]) -> None:
+    def send(self) -> None:
+        """
+        Do not let those that have something to send wait for the end of the turn.
+        """
+        if self.writing:
+            self._send(self.writing)
+
+    def _send(self, writing: list[Wire]) -> None:
         for connection in writing:
             try:
                 connection.send_unsent()
             except BaseException as error:
                 self._log.failure("a protocol failed")
                 self._end(connection, error)
-        while self._leaving:
-            connection = self._leaving.pop()
-            if not connection.lingers():
-                self._tell(connection.connectionLost, connectionDone)
+        writing.clear()
 
     def leave(self, connection: Wire) -> None:
         """
@@ -201,6 +211,8 @@ class Wire(Server):
             return CONNECTION_LOST
         if not data:
             return CONNECTION_DONE
+        if len(data) > BULK:
+            self.readers.send()
         self.protocol.dataReceived(data)
         return None
 
@@ -216,7 +228,8 @@ class Wire(Server):
             self._unsent = data
             writing.append(self)
         else:
-            self._unsent += data
+            # What it was may be mutable.
+            self._unsent = b"".join((self._unsent, data))
             if len(self._unsent) > self.bufferSize:
                 self.send_unsent()
 
@@ -239,7 +252,7 @@ class Wire(Server):
         if sent < len(data):
             super().write(data[sent:])
 
-    def _queue(self) -> None:
+    def _queue_unsent(self) -> None:
         """
         Go the usual way from here on.
         """
@@ -249,7 +262,7 @@ class Wire(Server):
             super().write(data)
 
     def startWriting(self) -> None:
-        self._queue()
+        self._queue_unsent()
         super().startWriting()
 
     def stopWriting(self) -> None:
@@ -285,11 +298,11 @@ class Wire(Server):
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         if not streaming:
-            self._queue()
+            self._queue_unsent()
         super().registerProducer(producer, streaming)
 
     def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
-        self._queue()
+        self._queue_unsent()
         super().startTLS(contextFactory, normal)
 
 

@@ -20,7 +20,7 @@ from threading import Event, Semaphore
 
 import attrs
 
-from txsmtpd.handlers.maildir import MEMORY
+from txsmtpd.handlers.disk import MEMORY
 
 from .messages import large
 from .server import DEADLINE, Delivered, InteropTestCase, Server

@@ -4,8 +4,10 @@ What every service extension is made of.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from zope.interface import implementer
@@ -48,12 +50,18 @@ class Extension:
 
     #: The other extensions of the server.
     others: Sequence[IExtension] = ()
+    # The same by each class that they are of.
+    _by_kind: Mapping[type, Sequence[IExtension]] = MappingProxyType({})
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
     def meet(self, others: Sequence[IExtension]) -> None:
         self.others = others
+        self._by_kind = by_kind = defaultdict[type, list[IExtension]](list)
+        for other in others:
+            for kind in type(other).__mro__:
+                by_kind[kind].append(other)
 
     def beside(self, kind: type[Extension], session: Session) -> bool:
         """
@@ -61,10 +69,8 @@ class Extension:
 
         Only such are asked, so that it has an end: no two may wait for each other's keyword.
         """
-        for other in self.others:
-            if isinstance(other, kind) and other.keyword(session) is not None:
-                return True
-        return False
+        others = self._by_kind.get(kind, ())
+        return any(other.keyword(session) is not None for other in others)
 
     def keyword(self, session: Session) -> str | None:
         return None

@@ -18,9 +18,15 @@ Beside its hooks, a handler that the command line can make may have:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 
 import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
 
 
 class HandlerError(Exception):
@@ -42,3 +48,39 @@ class HandlerSpec:
     help: str
     #: Makes it of the argument behind the colon, or of None.
     from_spec: Callable[[str | None], Any]
+
+
+def local_time() -> datetime:
+    """
+    What time it is, with its zone.
+    """
+    return datetime.now().astimezone()
+
+
+def runner(reactor: Any) -> Callable[..., Deferred[Any]]:
+    """
+    :return: what calls a function in a thread of the reactor's pool.
+    """
+
+    def run(job: Callable[..., Any], *arguments: object) -> Deferred[Any]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), job, *arguments)
+
+    return run
+
+
+def shielded(inner: Deferred[T], give_up: Callable[[], object]) -> Deferred[T]:
+    """
+    :param give_up: called when what this returns is cancelled.
+    :return: the result of `inner`, which is not cancelled, because what it stands for would go on
+        all the same.
+    """
+    outer: Deferred[T] = Deferred()
+
+    def look(failure: Failure) -> Failure:
+        if failure.check(CancelledError):
+            give_up()
+        return failure
+
+    outer.addErrback(look)
+    inner.addCallbacks(outer.callback, outer.errback)
+    return outer

@@ -36,20 +36,16 @@ from ..core import trace
 from ..core.replies import Rejected, Reply
 from ..core.session import Envelope, Parameters, Recipient, Session
 from ..interfaces import IContentHook, IContentReceiver, IRCPTHook
+from .base import local_time, runner
+from .disk import MEMORY, Forgotten, make_directory, write_all
 from .maildir import (
-    MEMORY,
-    Forgotten,
     Maildir,
     MaildirMessage,
     MessageFile,
     Storage,
-    local_time,
-    make_directory,
     make_maildir,
-    runner,
     unique_name,
     unwritable,
-    write_all,
 )
 from .template import Template
 

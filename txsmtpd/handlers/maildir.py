@@ -19,10 +19,8 @@ have been read by then.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -30,23 +28,17 @@ from itertools import count
 from typing import Any, NoReturn
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core import trace
-from ..core.replies import LOCAL_ERROR, Rejected, Reply
+from ..core.replies import Rejected
 from ..core.session import Envelope, Session
 from ..interfaces import IContentHook, IContentReceiver
-from .base import HandlerError
-
-#: Octets of a message, with its trace headers, that are held in memory before they go to disk.
-MEMORY = 2**16
-
-STORAGE_FULL = Reply(452, "4.3.1", ("Insufficient system storage",))
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+from .base import HandlerError, local_time, runner, shielded
+from .disk import MEMORY, Forgotten, make_directory, refusal_of, sync_together, write_all
 
 # Python adds O_CLOEXEC.
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
@@ -66,141 +58,12 @@ def unique_name(when: datetime) -> str:
     return f"{int(when.timestamp())}.{unique}.{host}"
 
 
-def sync_directory(path: str) -> None:
-    """
-    Have on disk which files a directory has.
-    """
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-class _Turn:
-    """
-    One fsync of a directory, for all threads that want one before it begins.
-    """
-
-    def __init__(self) -> None:
-        self.over = threading.Event()
-        #: Why it has failed.  Set until it has succeeded, so that whoever waits for it hears of a
-        #: failure of any kind.
-        self.error: OSError | None = OSError(errno.EIO, os.strerror(errno.EIO))
-
-
-# The turn of a directory that somebody is having, and the one that comes next.
-_turns_lock = threading.Lock()
-_current: dict[str, _Turn] = {}
-_next: dict[str, _Turn] = {}
-
-
-def sync_together(path: str) -> None:
-    """
-    Have on disk which files a directory has, as many threads may want at once.
-
-    What they have renamed while one fsync was going on needs one more, not one each.
-    """
-    with _turns_lock:
-        turn, current = _next.get(path), _current.get(path)
-        if turn is None:
-            mine = _next[path] = _Turn()
-    if turn is None:
-        if current is not None:
-            current.over.wait()
-        _have_turn(path, mine)
-        return
-    turn.over.wait()
-    if turn.error is not None:
-        raise OSError(turn.error.errno, turn.error.strerror, path)
-
-
-def _have_turn(path: str, turn: _Turn) -> None:
-    with _turns_lock:
-        # Who comes from here on may have come too late for it.
-        _current[path] = _next.pop(path)
-    try:
-        sync_directory(path)
-        turn.error = None
-    except OSError as error:
-        turn.error = error
-        raise
-    finally:
-        with _turns_lock:
-            del _current[path]
-        turn.over.set()
-
-
-def make_directory(path: str) -> None:
-    """
-    Make a directory, and those above it, that only our user may enter, if it is missing.
-    """
-    exists = os.path.isdir(path)
-    if exists and path in _settled:
-        return
-    # Before there is one again, for other threads.
-    _settled.discard(path)
-    above = os.path.dirname(path)
-    if above != path:
-        make_directory(above)
-    if not exists:
-        # Another process or thread may make it at the same time.
-        with suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-            os.chmod(path, 0o700)
-    try:
-        sync_directory(above)
-    except OSError as error:
-        if not exists or error.errno not in _NOT_OURS:
-            raise
-    _remember(path)
-
-
-# Directories that are on disk in what is above them, or a power failure takes them away, with all
-# that was delivered into them.  Of one that is there nobody knows: who has made it, another thread
-# or process, may not have come to fsync what is above.
-_settled: set[str] = set()
-# What there is to be said of a directory that we could have made nothing in.
-_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL})
-_SETTLED_LIMIT = 2**14
-
-
-def _remember(path: str) -> None:
-    if len(_settled) >= _SETTLED_LIMIT:
-        # To learn it again costs less than to remember all.
-        _settled.clear()
-    _settled.add(path)
-
-
 def make_maildir(path: str) -> None:
     """
     Make what is missing of a Maildir, for this user only.
     """
     for name in ("tmp", "new", "cur"):
         make_directory(os.path.join(path, name))
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """
-    Write all of it: a write may take less than it is given.
-    """
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
-
-
-def refusal_of(error: BaseException | None) -> Reply:
-    """
-    What the client is told when a message cannot be kept.
-    """
-    full = isinstance(error, OSError) and error.errno in _FULL
-    return STORAGE_FULL if full else LOCAL_ERROR
-
-
-class Forgotten(Exception):
-    """
-    The message was given up before it got into ``new/``.
-    """
 
 
 @attrs.define(eq=False)
@@ -213,6 +76,9 @@ class Storage:
     name: str
     #: Whether to give it up: any thread may set this at any time.
     forgotten: bool = attrs.field(default=False, init=False)
+
+    def forget(self) -> None:
+        self.forgotten = True
 
 
 @attrs.define(eq=False)
@@ -367,22 +233,11 @@ class MaildirMessage:
         """
         Run a job when those before it have ended.
 
-        :param file: what it is about.
-
-        To cancel what this returns gives the message up.  The job itself and its turn are not
-        cancelled: they would be lost, and the thread would go on all the same.
+        :param file: what it is about: to cancel what this returns gives that up.
         """
-        waiting: Deferred[None] = Deferred()
-        waiting.addErrback(self._forget_if_cancelled, file)
-        done = self._turn.run(self._run, job, *arguments)
+        done: Deferred[None] = self._turn.run(self._run, job, *arguments)
         done.addErrback(self._refuse, file)
-        done.addCallbacks(waiting.callback, waiting.errback)
-        return waiting
-
-    def _forget_if_cancelled(self, failure: Failure, file: Storage) -> Failure:
-        if failure.check(CancelledError):
-            file.forgotten = True
-        return failure
+        return shielded(done, file.forget)
 
     def _refuse(self, failure: Failure, file: Storage) -> NoReturn:
         error = failure.value
@@ -408,10 +263,6 @@ def unwritable(path: str, error: OSError) -> HandlerError:
     """
     reason = error.strerror or type(error).__name__
     return HandlerError(f"maildir {path}: cannot be written: {reason}")
-
-
-def local_time() -> datetime:
-    return datetime.now().astimezone()
 
 
 @implementer(IContentHook)
@@ -476,10 +327,3 @@ class Maildir:
         file = MessageFile(self.path, unique_name(when))
         run = self._run or runner(session.reactor)
         return MaildirMessage(file, b"".join(head), run, envelope.id)
-
-
-def runner(reactor: Any) -> Callable[..., Deferred[Any]]:
-    def run(job: Callable[..., Any], *arguments: object) -> Deferred[Any]:
-        return deferToThreadPool(reactor, reactor.getThreadPool(), job, *arguments)
-
-    return run

@@ -39,9 +39,9 @@ from ..core import trace
 from ..core.replies import CONTROLS, LOCAL_ERROR, Reply
 from ..core.session import Envelope, Session
 from ..interfaces import IContentHook, Verdict
-from .base import HandlerError
-from .maildir import Forgotten, sync_directory, write_all
-from .spool import Spool, shielded
+from .base import HandlerError, shielded
+from .disk import Forgotten, sync_directory, write_all
+from .spool import Spool
 
 #: Seconds after which a message that waits for the locks is refused.
 PATIENCE = 30

@@ -35,8 +35,8 @@ from ..core import grammar
 from ..core.replies import DELIVERED, LOCAL_ERROR, TOO_MANY_RECIPIENTS, Reply
 from ..core.session import Envelope, Parameters, Recipient, Session
 from ..interfaces import IContentHook, IRCPTHook, Verdict
-from .base import HandlerError
-from .spool import Spool, clean, client_address, shielded, user_name
+from .base import HandlerError, shielded
+from .spool import Spool, clean, client_address, user_name
 
 #: Commands that run at the same time.
 PARALLEL = 20

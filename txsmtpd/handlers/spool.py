@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import IO, Any, ClassVar, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -24,27 +24,10 @@ from ..core import trace
 from ..core.replies import CONTROLS, Rejected, Reply
 from ..core.session import Envelope, Session
 from ..interfaces import IContentReceiver, Verdict
-from .maildir import MEMORY, local_time, refusal_of, runner, write_all
+from .base import local_time, runner, shielded
+from .disk import MEMORY, refusal_of, write_all
 
 T = TypeVar("T")
-
-
-def shielded(inner: Deferred[T], give_up: Callable[[], object]) -> Deferred[T]:
-    """
-    :param give_up: called when what this returns is cancelled.
-    :return: the result of `inner`, which is not cancelled, because what it stands for would go on
-        all the same.
-    """
-    outer: Deferred[T] = Deferred()
-
-    def look(failure: Failure) -> Failure:
-        if failure.check(CancelledError):
-            give_up()
-        return failure
-
-    outer.addErrback(look)
-    inner.addCallbacks(outer.callback, outer.errback)
-    return outer
 
 
 def clean(text: str) -> str:

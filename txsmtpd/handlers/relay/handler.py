@@ -22,6 +22,7 @@ from ...interfaces import (
     IRCPTHook,
     IRSETHook,
 )
+from ..base import local_time
 from .answers import LOST, Lost
 from .nexthop import NextHop, from_relay, from_relay_lmtp, from_relay_tls
 from .origin import introduce
@@ -32,10 +33,6 @@ from .transaction import BinaryContent, Content, Transaction
 
 #: Connections to the next hop at a time, and how many of them may be without work.
 CONNECTIONS, SPARE = 100, 10
-
-
-def _local_time() -> datetime:
-    return datetime.now().astimezone()
 
 
 @implementer(IEHLOHook, IMAILHook, IRCPTHook, IContentHook, IRSETHook, IDISCONNECTHook)
@@ -67,7 +64,7 @@ class Relay:
         connections: int = CONNECTIONS,
         spare: int = SPARE,
         endpoint: Callable[[Any], Any] | None = None,
-        now: Callable[[], datetime] = _local_time,
+        now: Callable[[], datetime] = local_time,
     ) -> None:
         self.hop = hop
         self._now = now
