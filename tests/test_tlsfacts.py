@@ -203,6 +203,18 @@ class ChannelBindingTests(SynchronousTestCase):
         self.assertIsNone(facts.channel_binding(EXPORTER))
         self.assertIsNone(facts.channel_binding(END_POINT))
 
+    def test_once(self) -> None:
+        """
+        What was asked for is known.
+        """
+        server = shake_hands(self_signed("localhost"), client_connection())
+        facts = tls_facts(server)
+        exported = facts.channel_binding(EXPORTER)
+        self.assertIs(exported, facts.channel_binding(EXPORTER))
+        del server
+        gc.collect()
+        self.assertIs(exported, facts.channel_binding(EXPORTER))
+
     def test_secret(self) -> None:
         server = shake_hands(self_signed("localhost"), client_connection())
         facts = tls_facts(server)

@@ -548,10 +548,10 @@ class TurnTests(WireTestCase):
         """
 
         def all_of_it() -> bytes:
-            found = b""
+            found = []
             while more := client.recv(65536):
-                found += more
-            return found
+                found.append(more)
+            return b"".join(found)
 
         return deferToThread(all_of_it)
 
@@ -645,20 +645,79 @@ class TurnTests(WireTestCase):
         _protocol, client = await self.answer(act)
         self.assertEqual(await self.read(client), b"1 2 3 4 ")
 
-    async def test_mutable(self) -> None:
+    async def test_no_octets(self) -> None:
         """
-        What is written stays as it is.
+        What is no bytes is refused, as Twisted does.
         """
-        words = bytearray(b"250 ")
 
         def act(transport: Any) -> None:
-            transport.write(words)
-            transport.write(memoryview(b"OK"))
+            for words in ("250 OK", bytearray(b"250 OK")):
+                self.assertRaises(TypeError, transport.write, words)
+            transport.write(b"451 Not so")
             transport.loseConnection()
 
         _protocol, client = await self.answer(act)
-        self.assertEqual(await self.read(client), b"250 OK")
-        self.assertEqual(words, b"250 ")
+        self.assertEqual(await self.read(client), b"451 Not so")
+
+    async def test_more_than_the_kernel_takes(self) -> None:
+        """
+        Who closes behind that closes when all of it has left.
+        """
+        words = bytes(range(256)) * 2**16
+
+        def act(transport: Any) -> None:
+            transport.write(words)
+            transport.loseConnection()
+
+        _protocol, client = await self.answer(act)
+        self.assertEqual(await self.read(client), words)
+
+    async def test_reactor_runs_in_a_turn(self) -> None:
+        """
+        A hook may do that; nothing is lost, and who leaves has said all.
+        """
+        loop: Any = reactor
+        await self.listen()
+        (first, one), (_, two), (_, three) = [await self.connect() for _ in range(3)]
+
+        def answer(protocol: Any, data: bytes) -> None:
+            protocol.transport.write(b"221 ")
+            if protocol is first:
+                two.sendall(b"x")
+                three.sendall(b"x")
+                loop.iterate(0)
+            protocol.transport.write(b"Bye")
+            protocol.transport.loseConnection()
+
+        self.factory.received = answer
+        one.sendall(b"x")
+        for client in (one, two, three):
+            self.assertEqual(await self.read(client), b"221 Bye")
+
+    async def test_tls(self) -> None:
+        """
+        Nobody waits for what it takes.
+        """
+        await self.listen()
+        (_, small), (secure, other) = [await self.connect() for _ in range(2)]
+        seen: list[bytes] = []
+
+        class Slow(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                seen.append(small.recv(100))
+
+        self.factory.received = lambda protocol, data: protocol.transport.write(b"250 OK\r\n")
+        slow = Slow()
+        # What it does with what it reads stands for a handshake.
+        secure.transport.TLS, secure.transport.protocol = True, slow
+        small.settimeout(10)
+        small.sendall(b"x")
+        other.sendall(b"x")
+        await self.turn()
+        self.assertEqual(seen, [b"250 OK\r\n"])
+        secure.transport.TLS, secure.transport.protocol = False, secure
+        secure.transport.abortConnection()
+        await secure.lost
 
     async def test_much(self) -> None:
         """
@@ -719,6 +778,61 @@ class TurnTests(WireTestCase):
         protocol, client = await self.answer(act)
         self.assertIsInstance(await protocol.lost, ConnectionLost)
         self.assertEqual(await self.read(client), b"")
+
+    async def test_aborted_by_a_producer(self) -> None:
+        """
+        One that is told of another's reply before it is read itself: it hears nothing more.
+        """
+        await self.listen()
+        (one, client), (other, another) = [await self.connect() for _ in range(2)]
+
+        class Producer:
+            def pauseProducing(self) -> None:
+                other.transport.abortConnection()
+
+            def stopProducing(self) -> None:
+                pass
+
+        def answer(protocol: Any, data: bytes) -> None:
+            protocol.transport.registerProducer(Producer(), True)
+            protocol.transport.write(bytes(2**24))
+
+        self.factory.received = answer
+        client.sendall(b"x")
+        another.sendall(bytes(wire.BULK + 1))
+        await self.turn()
+        self.assertEqual((one.received, other.received), ([b"x"], []))
+        self.assertIsInstance(await other.lost, ConnectionAborted)
+        client.close()
+        await one.lost
+
+    async def test_half_closed_behind_much(self) -> None:
+        """
+        What a producer writes when it may go on is the last.
+        """
+
+        class Producer:
+            def __init__(self, transport: Any) -> None:
+                self.transport = transport
+
+            def pauseProducing(self) -> None:
+                self.transport.loseWriteConnection()
+
+            def resumeProducing(self) -> None:
+                self.transport.write(b"more")
+                self.transport.unregisterProducer()
+
+            def stopProducing(self) -> None:
+                pass
+
+        def act(transport: Any) -> None:
+            transport.registerProducer(Producer(transport), True)
+            transport.write(bytes(2**24))
+
+        protocol, client = await self.answer(act)
+        self.assertEqual(await self.read(client), bytes(2**24) + b"more")
+        client.close()
+        await protocol.lost
 
     async def test_half_closed(self) -> None:
         def act(transport: Any) -> None:
@@ -789,7 +903,7 @@ class TurnTests(WireTestCase):
             if protocol is one:
                 protocol.transport.registerProducer(Producer(), True)
                 # More than the kernel takes.
-                protocol.transport.write(bytes(2**26))
+                protocol.transport.write(bytes(2**24))
             else:
                 protocol.transport.write(b"250 OK\r\n")
 

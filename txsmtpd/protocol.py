@@ -95,8 +95,8 @@ class SMTP(VerbMethods, Departure):
 
     def _start_dialog(self, session: Session) -> None:
         self.dialog = Dialog(self.factory.rules, _Steps(self), self, session)
-        self._limit_session(self.settings.session_timeout)
-        self._allow(self.settings.timeout)
+        self._limit_session(self._settings.session_timeout)
+        self._allow(self._settings.timeout)
 
     def lineReceived(self, line: bytes) -> None:
         self._line = line

@@ -72,21 +72,26 @@ def _der(certificate: crypto.X509) -> bytes:
 class _ChannelBindings:
     """
     What binds a SASL mechanism to a connection, by type: worked out when somebody asks, because
-    hardly anybody does.
+    where nobody logs in nobody does.
 
-    A session that somebody keeps does not keep the connection: after its end there are none.
+    A session that somebody keeps does not keep the connection: once that is gone, only what was
+    asked for before is known.
     """
 
-    __slots__ = ("_connection", "_version")
+    __slots__ = ("_connection", "_known", "_version")
 
     def __init__(self, connection: SSL.Connection, version: str) -> None:
         self._connection = ref(connection)
         self._version = version
+        self._known: dict[str, bytes | None] = {}
 
     def __call__(self, name: str) -> bytes | None:
         connection = self._connection()
-        if connection is None:
-            return None
+        if connection is not None and name not in self._known:
+            self._known[name] = self._work_out(name, connection)
+        return self._known.get(name)
+
+    def _work_out(self, name: str, connection: SSL.Connection) -> bytes | None:
         # In older versions this is only good with an extended master secret (RFC 7627), and
         # pyOpenSSL does not tell whether there is one.
         if name == "tls-exporter" and self._version == "TLSv1.3":

@@ -12,9 +12,10 @@ can be spared on a plain TCP connection:
   writes in its next turn.  Here what is written in a turn is sent when the turn ends, and what is
   written at other times at once, if nothing is queued.  To send it in the middle of a turn would
   wake up each client alone, where the first could wake up a proxy that has all of them.  Only what
-  comes of a large read, which takes its time, nobody else waits for.  What the kernel does not take
-  goes the usual way, which keeps the order and the back-pressure, and so does everything under TLS.
-  `loseConnection` is such a detour too: if nothing is queued, the connection ends with the turn.
+  comes of a large read or of TLS, which takes its time, nobody else waits for.  What the kernel
+  does not take goes the usual way, which keeps the order and the back-pressure, and so does
+  everything under TLS.  `loseConnection` is such a detour too: if nothing is queued, the connection
+  ends with the turn.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: Connections that are read in one turn, for whose end the reply to the first of them waits.
+#: How many connections a turn reads at most: the first reply waits for the last of them.
 A_TURN = 64
-#: Octets that may take so long that the replies to others do not wait for what comes of them.
+#: More octets than that may take so long that nobody else's reply waits for what comes of them.
 BULK = 2**13
 
 
@@ -104,8 +105,9 @@ class Readers:
     def doRead(self) -> None:
         assert self._epoll is not None
         connections = self._connections
-        writing: list[Wire] = []
-        self.writing = writing
+        # A hook may run the reactor, and so begin a turn within one.
+        self.send()
+        outer, self.writing = self.writing, []
         try:
             for descriptor, _ in self._epoll.poll(0, A_TURN):
                 # One that was read before it in this turn may have closed it.
@@ -120,8 +122,8 @@ class Readers:
                 if why is not None:
                     self._end(connection, why)
         finally:
-            self.writing = None
-            self._send(writing)
+            self.send()
+            self.writing = outer
             while self._leaving:
                 connection = self._leaving.pop()
                 if not connection.lingers():
@@ -129,19 +131,16 @@ class Readers:
 
     def send(self) -> None:
         """
-        Do not let those that have something to send wait for the end of the turn.
+        Let those that have something to send not wait for the end of the turn.
         """
-        if self.writing:
-            self._send(self.writing)
-
-    def _send(self, writing: list[Wire]) -> None:
-        for connection in writing:
+        writing = self.writing
+        while writing:
+            connection = writing.pop(0)
             try:
                 connection.send_unsent()
             except BaseException as error:
                 self._log.failure("a protocol failed")
                 self._end(connection, error)
-        writing.clear()
 
     def leave(self, connection: Wire) -> None:
         """
@@ -187,7 +186,7 @@ class Wire(Server):
     # Whether what is written may go to the socket past the queue: that is empty, and it is not one
     # of TLS by now.  Twisted says by `startWriting` and `stopWriting` whether there is a queue.
     _at_once: bool
-    # What the turn that goes on has brought to send.  If there is something, it may go at once.
+    # What the turn that goes on has brought to send.  If there is something, `_at_once` is true.
     _unsent: bytes
 
     def __init__(self, readers: Readers, *arguments: Any) -> None:
@@ -211,13 +210,16 @@ class Wire(Server):
             return CONNECTION_LOST
         if not data:
             return CONNECTION_DONE
-        if len(data) > BULK:
+        if len(data) > BULK or self.TLS:
             self.readers.send()
+            if not self.connected or self._aborting:
+                return None
         self.protocol.dataReceived(data)
         return None
 
     def write(self, data: bytes) -> None:
-        if not self._at_once:
+        if not self._at_once or not isinstance(data, bytes):
+            # What is no bytes is refused there.
             super().write(data)
             return
         writing = self.readers.writing
@@ -228,8 +230,7 @@ class Wire(Server):
             self._unsent = data
             writing.append(self)
         else:
-            # What it was may be mutable.
-            self._unsent = b"".join((self._unsent, data))
+            self._unsent += data
             if len(self._unsent) > self.bufferSize:
                 self.send_unsent()
 
@@ -272,7 +273,8 @@ class Wire(Server):
     def look_whether_at_once(self) -> None:
         # A producer that is asked for more gets its turn when something has left the queue.
         pulled = self.producer is not None and not self.streamingProducer
-        ending = not self.connected or self.disconnecting or self._aborting
+        closing = self.disconnecting or self._writeDisconnecting
+        ending = closing or self._aborting or not self.connected
         self._at_once = not (self.TLS or pulled or ending or self._queues())
 
     def _queues(self) -> bool:
@@ -302,7 +304,8 @@ class Wire(Server):
         super().registerProducer(producer, streaming)
 
     def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
-        self._queue_unsent()
+        self.send_unsent()
+        self._at_once = False
         super().startTLS(contextFactory, normal)
 
 

@@ -121,7 +121,9 @@ class Durable(Pipelined):
         data = content(self.octets)
         if name == DISK:
             with on_core(place.core):
-                yield Writers(directory, self.clients, each, data).run()
+                written = Writers(directory, self.clients, each, data).run()
+            # Not in there: until it is asked again, others are measured.
+            yield written
             return
         with Child(name, Setup(maildir=directory), place.core) as child:
             yield from self.run(child, messages)

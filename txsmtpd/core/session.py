@@ -60,7 +60,8 @@ class TLS:
     #: The client's certificate in DER.
     peer_certificate: bytes | None = attrs.field(default=None, repr=False)
     #: Channel bindings by type, None for those that there are not: ``tls-exporter`` (RFC 9266) and
-    #: ``tls-server-end-point`` (RFC 5929).  There are none any more when the connection has ended.
+    #: ``tls-server-end-point`` (RFC 5929).  To be asked for in the reactor's thread, while the
+    #: connection is there.
     channel_binding: Callable[[str], bytes | None] = attrs.field(
         default=lambda binding: None, repr=False
     )

@@ -83,7 +83,7 @@ class ContentFile(Storage):
         """
         Forget it.
         """
-        self.forgotten = True
+        self.forget()
         file, self._file = self._file, None
         if file is not None:
             with suppress(OSError):

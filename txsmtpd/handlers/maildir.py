@@ -148,7 +148,7 @@ class MessageFile(Storage):
         """
         Give the message up and leave nothing behind.
         """
-        self.forgotten = True
+        self.forget()
         # Nothing can be done if these fail, and readers remove what stays in tmp/ for 36 hours.
         with suppress(OSError):
             self._close()
@@ -219,7 +219,7 @@ class MaildirMessage:
         # After finish it is too late: the message may be somebody's.
         if self._finished:
             return None
-        self._file.forgotten = True
+        self._file.forget()
         self._take()
         return self._in_thread(self._file, self._file.discard) if self._on_disk else None
 
