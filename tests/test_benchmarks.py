@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
-from unittest import mock, skipIf
+from unittest import mock, skipIf, skipUnless
 
 import attrs
 from twisted.internet.task import Clock
@@ -1145,6 +1145,17 @@ class RunTests(SynchronousTestCase):
         # What was written is there until the run ends.
         written = [*Path(self.place.directory).glob("*/new/*")]
         self.assertEqual(len(written), 40 + 2 + 40)
+
+    @skipUnless(hasattr(os, "sched_getaffinity"), "cores cannot be told apart")
+    def test_core_of_the_disk(self) -> None:
+        """
+        Those that are measured next do not find us there.
+        """
+        usual = os.sched_getaffinity(0)
+        samples = small(Durable, clients=1).samples(DISK, 1, self.place)
+        self.addCleanup(samples.close)
+        next(samples)
+        self.assertEqual(os.sched_getaffinity(0), usual)
 
     def test_wrong_count(self) -> None:
         (result,) = measure(
