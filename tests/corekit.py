@@ -479,3 +479,12 @@ def cuts(data: bytes) -> Iterator[list[bytes]]:
     yield [data[at : at + 1] for at in range(len(data))]
     for at in range(1, len(data)):
         yield [data[:at], data[at:]]
+
+
+def greeted(*handlers: object, **settings: Any) -> Client:
+    """
+    A client that has said EHLO.
+    """
+    client = Client(*handlers, **settings)
+    assert client.say("EHLO client.example") == ["250"]
+    return client

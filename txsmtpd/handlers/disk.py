@@ -108,6 +108,15 @@ def _have_turn(path: str, turn: _Turn) -> None:
         turn.over.set()
 
 
+# Directories that are on disk in what is above them, or a power failure takes them away, with all
+# that was delivered into them.  Of one that is there nobody knows: who has made it, another thread
+# or process, may not have come to fsync what is above.
+_settled: set[str] = set()
+# What there is to be said of a directory that we could have made nothing in.
+_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL})
+_SETTLED_LIMIT = 2**14
+
+
 def make_directory(path: str) -> None:
     """
     Make a directory, and those above it, that only our user may enter, if it is missing.
@@ -131,15 +140,6 @@ def make_directory(path: str) -> None:
         if not exists or error.errno not in _NOT_OURS:
             raise
     _remember(path)
-
-
-# Directories that are on disk in what is above them, or a power failure takes them away, with all
-# that was delivered into them.  Of one that is there nobody knows: who has made it, another thread
-# or process, may not have come to fsync what is above.
-_settled: set[str] = set()
-# What there is to be said of a directory that we could have made nothing in.
-_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL})
-_SETTLED_LIMIT = 2**14
 
 
 def _remember(path: str) -> None:
